@@ -1,0 +1,28 @@
+export { ManifestError } from './error.ts';
+export type { ManifestErrorCode } from './error.ts';
+export {
+  createRecordReader,
+  decodePlan,
+  DEFAULT_PLAN_LIMITS,
+  encodePlan,
+  planBody,
+  planHeader,
+} from './plan.ts';
+export type { PlanLimits, PlanRecord, RecordReader } from './plan.ts';
+export { decodeEnginePlan, encodeEnginePlan } from './engine-plan.ts';
+export type { EnginePlan } from './engine-plan.ts';
+export { decodeRunPlan, encodeRunPlan } from './run-plan.ts';
+export type { RunPlan } from './run-plan.ts';
+export { decodeRestorePlan, encodeRestorePlan } from './restore-plan.ts';
+export type { ClockTime, PlanFile, RestorePlan } from './restore-plan.ts';
+export { restorePlanOf } from './restore-plan-of.ts';
+export type { RestorePlanExtra } from './restore-plan-of.ts';
+export { TCP_OPTIONS } from './slot.ts';
+export type { Slot, StdioSlot, TcpOption, TcpSlot, UnixSlot } from './slot.ts';
+export { FORMAT_VERSION } from './manifest.ts';
+export type { Manifest, ManifestFile, ManifestLayer, ManifestProcess, ManifestSlot } from './manifest.ts';
+export { MAX_MANIFEST_LENGTH, parseManifest, serializeManifest } from './parse-manifest.ts';
+export { checkPattern, expandPattern, hasPattern } from './pattern.ts';
+export type { PatternValues } from './pattern.ts';
+export { parseRequest, PROTOCOL_VERSION, serializeOutcome, serializeRequest } from './protocol.ts';
+export type { Outcome, OutcomeFacts, Request, Resource } from './protocol.ts';

@@ -1,0 +1,38 @@
+import type { Manifest } from './manifest.ts';
+import type { RestorePlan } from './restore-plan.ts';
+
+/** What a restore plan holds beyond the manifest. */
+export interface RestorePlanExtra {
+  /** Where new pids start after the restore; above every pid of the image. */
+  readonly pidBase: number;
+  /** Further arguments of `criu restore`. */
+  readonly criu: readonly string[];
+  /** Working directories that must exist; by default the one in the manifest. */
+  readonly cwds?: readonly string[];
+}
+
+/** Returns the restore plan of an image; throws a RangeError when the manifest has no process. */
+export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): RestorePlan {
+  const root = manifest.processes[0];
+  if (root === undefined) throw new RangeError('a manifest without processes has no restore plan');
+  const pids = new Set(manifest.processes.flatMap((process) => [process.pid, ...process.threads]));
+  return {
+    image: manifest.id,
+    origin: manifest.origin.run,
+    name: manifest.origin.name,
+    generation: manifest.generation,
+    takenMs: manifest.clocks.takenMs,
+    clock: { monotonic: manifest.clocks.monotonic, boottime: manifest.clocks.boottime },
+    cpu: { machine: manifest.host.arch, words: manifest.host.cpu },
+    root: root.pid,
+    pids: [...pids].sort((a, b) => a - b),
+    pidBase: extra.pidBase,
+    controlDirectory: manifest.controlDirectory,
+    members: manifest.members,
+    cwds: extra.cwds ?? [manifest.cwd],
+    command: manifest.command,
+    files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
+    slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
+    criu: extra.criu,
+  };
+}

@@ -1,0 +1,199 @@
+import { parseCommand } from './command.ts';
+import { decodePlan, DEFAULT_PLAN_LIMITS, encodePlan, planBody, planHeader } from './plan.ts';
+import type { PlanLimits, PlanRecord } from './plan.ts';
+import { fieldAt, flagOf, integerOf, invalid, quoted, RecordSet } from './record-set.ts';
+import { TCP_OPTIONS } from './slot.ts';
+import type { Slot, TcpOption } from './slot.ts';
+
+/** A point of a kernel clock. */
+export interface ClockTime {
+  readonly seconds: number;
+  /** Below 1,000,000,000. */
+  readonly nanoseconds: number;
+}
+
+/** A file that must be there for a restore; null means that this property does not count. */
+export interface PlanFile {
+  readonly path: string;
+  readonly size: number | null;
+  /** Nanoseconds since 1970 as decimal text: more than a double holds. */
+  readonly mtimeNs: string | null;
+}
+
+/** Everything the launcher needs to restore an image. */
+export interface RestorePlan {
+  readonly image: string;
+  readonly origin: string;
+  readonly name: string;
+  readonly generation: number;
+  /** Wall clock of the checkpoint, milliseconds since 1970. */
+  readonly takenMs: number;
+  readonly clock: { readonly monotonic: ClockTime; readonly boottime: ClockTime };
+  /** Machine name as in uname(2), and what `launcher cpu` printed there. */
+  readonly cpu: { readonly machine: string; readonly words: readonly string[] };
+  readonly root: number;
+  /** All process and thread ids. */
+  readonly pids: readonly number[];
+  readonly pidBase: number;
+  /** Path at which the control directory is bound. */
+  readonly controlDirectory: string;
+  readonly members: readonly number[];
+  readonly cwds: readonly string[];
+  readonly command: readonly string[];
+  readonly files: readonly PlanFile[];
+  readonly slots: readonly Slot[];
+  /** Further arguments of `criu restore`. */
+  readonly criu: readonly string[];
+}
+
+const VERSION = 1;
+
+/** Encodes a restore plan; throws ERR_FORKPOINT_PLAN_INVALID for strings that contain NUL. */
+export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
+  const { monotonic, boottime } = plan.clock;
+  const clock = [monotonic.seconds, monotonic.nanoseconds, boottime.seconds, boottime.nanoseconds];
+  const records: PlanRecord[] = [
+    planHeader('restore', VERSION),
+    { key: 'image', fields: [plan.image] },
+    { key: 'origin', fields: [plan.origin] },
+    { key: 'name', fields: [plan.name] },
+    { key: 'generation', fields: [String(plan.generation)] },
+    { key: 'taken', fields: [String(plan.takenMs)] },
+    { key: 'clock', fields: clock.map(String) },
+    { key: 'cpu', fields: [plan.cpu.machine, ...plan.cpu.words] },
+    { key: 'root', fields: [String(plan.root)] },
+    { key: 'pid', fields: plan.pids.map(String) },
+    { key: 'pidbase', fields: [String(plan.pidBase)] },
+    { key: 'ctl', fields: [plan.controlDirectory] },
+    { key: 'member', fields: plan.members.map(String) },
+    { key: 'cwd', fields: plan.cwds },
+    { key: 'command', fields: [JSON.stringify(plan.command)] },
+    ...plan.files.map((file) => ({
+      key: 'file',
+      fields: [file.path, file.size === null ? '-' : String(file.size), file.mtimeNs ?? '-'],
+    })),
+    ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
+    { key: 'criu', fields: plan.criu },
+  ];
+  return encodePlan(records);
+}
+
+/** Decodes a restore plan; throws ERR_FORKPOINT_PLAN_INVALID. */
+export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAULT_PLAN_LIMITS): RestorePlan {
+  const set = new RecordSet(planBody(decodePlan(bytes, limits), 'restore', VERSION));
+  const clock = set.fields('clock').map((text) => integerOf(text, 'clock'));
+  const [monoS, monoNs, bootS, bootNs] = clock;
+  if (monoS === undefined || monoNs === undefined || bootS === undefined || bootNs === undefined) {
+    throw invalid('the plan record "clock" has fewer than 4 fields');
+  }
+  if (monoNs > 999_999_999 || bootNs > 999_999_999)
+    throw invalid('the plan record "clock" has too many nanoseconds');
+  const [machine, ...words] = set.fields('cpu');
+  if (machine === undefined) throw invalid('the plan record "cpu" is empty');
+  return {
+    image: set.text('image'),
+    origin: set.text('origin'),
+    name: set.text('name'),
+    generation: set.integer('generation'),
+    takenMs: set.integer('taken'),
+    clock: {
+      monotonic: { seconds: monoS, nanoseconds: monoNs },
+      boottime: { seconds: bootS, nanoseconds: bootNs },
+    },
+    cpu: { machine, words },
+    root: set.integer('root'),
+    pids: set.fields('pid').map((text) => integerOf(text, 'pid')),
+    pidBase: set.integer('pidbase'),
+    controlDirectory: set.text('ctl'),
+    members: set.fields('member').map((text) => integerOf(text, 'member')),
+    cwds: set.fields('cwd'),
+    command: parseCommand(set.text('command')),
+    files: set.all('file').map(fileOf),
+    slots: set.all('slot').map(slotOf),
+    criu: set.fields('criu'),
+  };
+}
+
+function fileOf(fields: readonly string[]): PlanFile {
+  const size = fieldAt(fields, 1, 'file');
+  const mtime = fieldAt(fields, 2, 'file');
+  if (mtime !== '-' && !/^-?[0-9]{1,20}$/.test(mtime))
+    throw invalid(`the plan record "file" has the mtime ${quoted(mtime)}`);
+  return {
+    path: fieldAt(fields, 0, 'file'),
+    size: size === '-' ? null : integerOf(size, 'file'),
+    mtimeNs: mtime === '-' ? null : mtime,
+  };
+}
+
+function slotFields(slot: Slot): string[] {
+  const base = [slot.id, slot.kind, slot.key, String(slot.flags), slot.isPollable ? '1' : '0'];
+  switch (slot.kind) {
+    case 'stdin':
+    case 'stdout':
+    case 'stderr':
+      return base;
+    case 'tcp':
+      return [
+        ...base,
+        String(slot.family),
+        slot.address,
+        String(slot.port),
+        String(slot.backlog),
+        slot.options.join(','),
+      ];
+    case 'unix':
+      return [...base, slot.path, String(slot.backlog), slot.mode.toString(8)];
+  }
+}
+
+function slotOf(fields: readonly string[]): Slot {
+  const at = (index: number): string => fieldAt(fields, index, 'slot');
+  const base = {
+    id: at(0),
+    key: at(2),
+    flags: integerOf(at(3), 'slot'),
+    isPollable: flagOf(at(4), 'slot'),
+  };
+  const kind = at(1);
+  switch (kind) {
+    case 'stdin':
+    case 'stdout':
+    case 'stderr':
+      return { ...base, kind };
+    case 'tcp': {
+      const family = at(5);
+      if (family !== '4' && family !== '6')
+        throw invalid(`the plan record "slot" has the family ${quoted(family)}`);
+      const options = at(9) === '' ? [] : at(9).split(',').map(optionOf);
+      return {
+        ...base,
+        kind,
+        family: family === '4' ? 4 : 6,
+        address: at(6),
+        port: integerOf(at(7), 'slot'),
+        backlog: integerOf(at(8), 'slot'),
+        options,
+      };
+    }
+    case 'unix': {
+      const mode = at(7);
+      if (!/^[0-7]{1,6}$/.test(mode)) throw invalid(`the plan record "slot" has the mode ${quoted(mode)}`);
+      return {
+        ...base,
+        kind,
+        path: at(5),
+        backlog: integerOf(at(6), 'slot'),
+        mode: Number.parseInt(mode, 8),
+      };
+    }
+    default:
+      throw invalid(`the plan record "slot" has the unknown kind ${quoted(kind)}`);
+  }
+}
+
+function optionOf(text: string): TcpOption {
+  const option = TCP_OPTIONS.find((candidate) => candidate === text);
+  if (option === undefined) throw invalid(`the plan record "slot" has the unknown option ${quoted(text)}`);
+  return option;
+}
