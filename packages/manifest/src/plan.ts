@@ -118,7 +118,7 @@ export function planBody(
   if (head?.key !== MAGIC || head.fields.length !== 2) return fail('this is not a forkpoint plan');
   const [foundKind, foundVersion] = head.fields;
   if (foundKind !== kind)
-    return fail(`expected a ${kind} plan and found a plan of kind ${JSON.stringify(foundKind)}`);
+    return fail(`expected a plan of kind ${kind} and found one of kind ${JSON.stringify(foundKind)}`);
   if (foundVersion !== String(version)) {
     return fail(
       `this forkpoint reads version ${version} of ${kind} plans, not version ${JSON.stringify(foundVersion)}`,

@@ -114,7 +114,5 @@ export function serializeOutcome(outcome: Outcome): string {
 
 /** Returns ERR_FORKPOINT_PROTOCOL for a line that is wrong. */
 function wrong(problem: string, cause?: unknown): ManifestError {
-  return new ManifestError('ERR_FORKPOINT_PROTOCOL', `the request is not usable: ${problem}`, {
-    ...(cause === undefined ? {} : { cause }),
-  });
+  return new ManifestError('ERR_FORKPOINT_PROTOCOL', `the request is not usable: ${problem}`, { cause });
 }

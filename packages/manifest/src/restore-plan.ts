@@ -128,23 +128,12 @@ function fileOf(fields: readonly string[]): PlanFile {
 
 function slotFields(slot: Slot): string[] {
   const base = [slot.id, slot.kind, slot.key, String(slot.flags), slot.isPollable ? '1' : '0'];
-  switch (slot.kind) {
-    case 'stdin':
-    case 'stdout':
-    case 'stderr':
-      return base;
-    case 'tcp':
-      return [
-        ...base,
-        String(slot.family),
-        slot.address,
-        String(slot.port),
-        String(slot.backlog),
-        slot.options.join(','),
-      ];
-    case 'unix':
-      return [...base, slot.path, String(slot.backlog), slot.mode.toString(8)];
+  if (slot.kind === 'tcp') {
+    const { family, address, port, backlog, options } = slot;
+    return [...base, String(family), address, String(port), String(backlog), options.join(',')];
   }
+  if (slot.kind === 'unix') return [...base, slot.path, String(slot.backlog), slot.mode.toString(8)];
+  return base;
 }
 
 function slotOf(fields: readonly string[]): Slot {

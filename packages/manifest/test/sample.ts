@@ -1,0 +1,62 @@
+import type { Manifest } from '../src/index.ts';
+
+/** A manifest with every kind of entry. */
+export const sample: Manifest = {
+  formatVersion: 1,
+  id: '0123456789ab',
+  parentId: null,
+  generation: 0,
+  createdAt: '2026-01-02T03:04:05.678Z',
+  command: ['node', 'server.js', 'ü'],
+  cwd: '/srv/app',
+  runtime: { name: 'node', version: '24.1.0', path: '/usr/bin/node' },
+  host: { arch: 'x86_64', cpu: ['00ff', 'abcd'], kernel: '6.12.0', glibc: '2.41' },
+  engine: { criu: '4.2', forkpoint: '0.1.0' },
+  processes: [
+    { pid: 5000, parentPid: 1, threads: [5000, 5001], command: ['node', 'server.js'] },
+    { pid: 5010, parentPid: 5000, threads: [5010], command: [] },
+  ],
+  slots: [
+    { id: 'stdin', kind: 'stdin', key: 'tty[1]', flags: 2, isPollable: true, fds: [{ pid: 5000, fd: 0 }] },
+    {
+      id: 'tcp-8080',
+      kind: 'tcp',
+      key: 'socket:[7]',
+      flags: 2050,
+      isPollable: true,
+      fds: [{ pid: 5000, fd: 18 }],
+      family: 6,
+      address: '::',
+      port: 8080,
+      backlog: 511,
+      options: ['reuseaddr', 'v6only'],
+    },
+    {
+      id: 'app.sock',
+      kind: 'unix',
+      key: 'socket:[8]',
+      flags: 2,
+      isPollable: false,
+      fds: [],
+      path: '/srv/app/a.sock',
+      backlog: 5,
+      mode: 0o755,
+    },
+  ],
+  clocks: {
+    takenMs: 1_700_000_000_123,
+    monotonic: { seconds: 12, nanoseconds: 999_999_999 },
+    boottime: { seconds: 13, nanoseconds: 0 },
+  },
+  files: [
+    { path: '/usr/bin/node', size: 100, mtimeNs: '1700000000123456789', buildId: 'ab12', sha256: null },
+    { path: '/srv/app/log', size: null, mtimeNs: null, buildId: null, sha256: null },
+  ],
+  layers: [{ file: 'pages-1.img', size: 4096, pages: 1, compression: null, sha256: null }],
+  labels: { app: 'shop' },
+  warmup: { elapsedMs: 1200 },
+  reseed: true,
+  origin: { run: 'ba9876543210', name: 'server' },
+  controlDirectory: '/home/u/.local/share/forkpoint/pod',
+  members: [5000],
+};
