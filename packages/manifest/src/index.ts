@@ -26,3 +26,17 @@ export { checkPattern, expandPattern, hasPattern } from './pattern.ts';
 export type { PatternValues } from './pattern.ts';
 export { parseRequest, PROTOCOL_VERSION, serializeOutcome, serializeRequest } from './protocol.ts';
 export type { Outcome, OutcomeFacts, Request, Resource } from './protocol.ts';
+export {
+  CheckFailure,
+  dictionary,
+  flag,
+  integer,
+  list,
+  nullable,
+  object,
+  oneOf,
+  partial,
+  text,
+} from './check.ts';
+export type { Check, Checked, Fields, Shape } from './check.ts';
+export { resourceList } from './protocol.ts';

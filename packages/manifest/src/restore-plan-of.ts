@@ -5,6 +5,8 @@ import type { RestorePlan } from './restore-plan.ts';
 export interface RestorePlanExtra {
   /** Where new pids start after the restore; above every pid of the image. */
   readonly pidBase: number;
+  /** FIFOs at which somebody was blocked, relative to the control directory. */
+  readonly blocked: readonly string[];
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
   /** Working directories that must exist; by default the one in the manifest. */
@@ -33,6 +35,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     command: manifest.command,
     files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
     slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
+    blocked: extra.blocked,
     criu: extra.criu,
   };
 }

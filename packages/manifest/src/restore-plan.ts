@@ -42,6 +42,8 @@ export interface RestorePlan {
   readonly command: readonly string[];
   readonly files: readonly PlanFile[];
   readonly slots: readonly Slot[];
+  /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
+  readonly blocked: readonly string[];
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
 }
@@ -73,6 +75,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
       fields: [file.path, file.size === null ? '-' : String(file.size), file.mtimeNs ?? '-'],
     })),
     ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
+    { key: 'blocked', fields: plan.blocked },
     { key: 'criu', fields: plan.criu },
   ];
   return encodePlan(records);
@@ -110,6 +113,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     command: parseCommand(set.text('command')),
     files: set.all('file').map(fileOf),
     slots: set.all('slot').map(slotOf),
+    blocked: set.fields('blocked'),
     criu: set.fields('criu'),
   };
 }

@@ -1,0 +1,29 @@
+export { errnoOf, reasonOf, StoreError } from './error.ts';
+export type { StoreErrorCode } from './error.ts';
+export { ensureHome, places, placesAt } from './places.ts';
+export type { Places } from './places.ts';
+export { checkName, defaultName, isId, newId } from './names.ts';
+export { closeMatches } from './suggest.ts';
+export { MAX_RECORD_BYTES, parseRunRecord, parseState } from './run-record.ts';
+export type { RunRecord, RunState } from './run-record.ts';
+export { findRun, isLauncherAlive, listRuns, readRun, stateOf } from './runs.ts';
+export type { Run } from './runs.ts';
+export { gone, processesOf, rootHostPid, signalRun } from './processes.ts';
+export type { RunProcess } from './processes.ts';
+export {
+  isImage,
+  MANIFEST_FILE,
+  readManifest,
+  resolveImage,
+  RESTORE_PLAN_FILE,
+  stateOfPlace,
+} from './images.ts';
+export type { PlaceState } from './images.ts';
+export { syncPath, syncTree } from './sync.ts';
+export { cleanStale, discard, openDestination, ownerOf, publish, temporaryName } from './publish.ts';
+export type { Destination, Published } from './publish.ts';
+export { askCheckpoint, waitForExit } from './ask.ts';
+export type { Answer, WaitOptions } from './ask.ts';
+export { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
+export { preflight } from './preflight.ts';
+export type { Finding, FindingKind, PreflightOptions } from './preflight.ts';

@@ -1,0 +1,186 @@
+import { randomBytes } from 'node:crypto';
+import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, reasonOf, StoreError } from './error.ts';
+import { stateOfPlace } from './images.ts';
+import { isId } from './names.ts';
+import { syncPath, syncTree } from './sync.ts';
+
+/** A place where an image will appear, and the directory beside it in which it is made. */
+export interface Destination {
+  /** Absolute, with a symbolic link at its end resolved. */
+  readonly path: string;
+  /** The directory to fill; on the same file system as `path`. */
+  readonly temporary: string;
+  /** Parent directories that were made, outermost first. */
+  readonly created: readonly string[];
+}
+
+/** How a destination was filled. */
+export type Published = 'created' | 'replaced';
+
+/** A temporary directory whose run is not known to be over is removed when it is older than this. */
+const UNKNOWN_OWNER_MS = 24 * 3600 * 1000;
+
+/**
+ * Makes the missing parents of a destination and a temporary directory beside it, mode 0700.
+ * Throws ERR_FORKPOINT_DESTINATION, with nothing left behind, when something foreign lies there or it cannot be written.
+ */
+export async function openDestination(path: string, runId: string): Promise<Destination> {
+  const created: string[] = [];
+  let temporary: string | undefined;
+  try {
+    const real = await realPlace(path);
+    if ((await stateOfPlace(real)) === 'foreign') throw foreign(real);
+    const parent = dirname(real);
+    await makeParents(parent, created);
+    temporary = join(parent, temporaryName(basename(real), runId));
+    await mkdir(temporary, { mode: 0o700 });
+    return { path: real, temporary, created };
+  } catch (cause) {
+    await removeCreated(created);
+    if (cause instanceof StoreError) throw cause;
+    throw new StoreError(
+      'ERR_FORKPOINT_DESTINATION',
+      `the destination ${path} cannot be used: ${reasonOf(cause)}`,
+      {
+        hint: 'Give a destination that you may write to',
+        cause,
+      },
+    );
+  }
+}
+
+/**
+ * Flushes the temporary directory (unless `sync` is false) and puts it at its place: by rename where nothing or an empty directory is, by `exchange` where an
+ * image is, which is then removed. `exchange` swaps two directories atomically (renameat2, RENAME_EXCHANGE).
+ * Throws ERR_FORKPOINT_PUBLISH, and the place is then as it was; the caller discards the destination.
+ */
+export async function publish(
+  destination: Destination,
+  options: { exchange: (a: string, b: string) => Promise<void>; sync?: boolean },
+): Promise<Published> {
+  const { path, temporary } = destination;
+  try {
+    if (options.sync !== false) await syncTree(temporary);
+    const state = await stateOfPlace(path);
+    if (state === 'foreign') throw foreign(path);
+    if (state === 'image') await options.exchange(temporary, path);
+    // rename(2) takes the place of an empty directory, and fails when it is no longer empty.
+    else await rename(temporary, path);
+    if (options.sync !== false) await syncPath(dirname(path));
+    // What is left now is the image that was replaced; if it stays, cleanStale takes it later.
+    if (state === 'image') await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    return state === 'image' ? 'replaced' : 'created';
+  } catch (cause) {
+    if (cause instanceof StoreError) throw cause;
+    throw new StoreError('ERR_FORKPOINT_PUBLISH', `the image cannot be put at ${path}: ${reasonOf(cause)}`, {
+      cause,
+    });
+  }
+}
+
+/** Removes what openDestination made: the temporary directory, and the parents as far as they are empty. */
+export async function discard(destination: Destination): Promise<void> {
+  await rm(destination.temporary, { recursive: true, force: true });
+  await removeCreated(destination.created);
+}
+
+/**
+ * Removes temporary directories of dead owners from a directory and returns their paths.
+ * `isOver` tells whether a run has ended: true, false, or undefined when it is not known; then only those older than a day go.
+ */
+export async function cleanStale(
+  directory: string,
+  isOver: (runId: string) => Promise<boolean | undefined>,
+): Promise<string[]> {
+  const removed: string[] = [];
+  for (const name of await readdir(directory)) {
+    const runId = ownerOf(name);
+    if (runId === undefined) continue;
+    const path = join(directory, name);
+    try {
+      const over = await isOver(runId);
+      const facts = await stat(path);
+      if (facts.uid !== process.getuid?.()) continue;
+      if (over === false || (over === undefined && Date.now() - facts.mtimeMs < UNKNOWN_OWNER_MS)) continue;
+      await rm(path, { recursive: true, force: true });
+      removed.push(path);
+    } catch (error) {
+      // Another process may clean up at the same time; leftovers that resist are no reason to fail a checkpoint.
+      if (errnoOf(error) === undefined) throw error;
+    }
+  }
+  return removed;
+}
+
+/** Returns a fresh name for a temporary directory: `.NAME.forkpoint-RUNID-RANDOM.tmp`. */
+export function temporaryName(name: string, runId: string): string {
+  // NAME_MAX is 255 bytes; the rest of the name takes 40.
+  const short = Buffer.byteLength(name) <= 200 ? name : 'image';
+  return `.${short}.forkpoint-${runId}-${randomBytes(4).toString('hex')}.tmp`;
+}
+
+/** Returns the run id in the name of a temporary directory, or undefined for other names. */
+export function ownerOf(name: string): string | undefined {
+  const id = /^\..+\.forkpoint-([0-9a-f]{12})-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
+  return id !== undefined && isId(id) ? id : undefined;
+}
+
+async function realPlace(path: string): Promise<string> {
+  try {
+    return (await lstat(path)).isSymbolicLink() ? await realpath(path) : path;
+  } catch (error) {
+    if (errnoOf(error) !== 'ENOENT') throw error;
+    const isDangling = await lstat(path).then(
+      () => true,
+      () => false,
+    );
+    if (isDangling)
+      throw new StoreError(
+        'ERR_FORKPOINT_DESTINATION',
+        `the destination ${path} is a symbolic link to nothing`,
+      );
+    return path;
+  }
+}
+
+async function makeParents(parent: string, created: string[]): Promise<void> {
+  const missing: string[] = [];
+  for (let at = parent; ; at = dirname(at)) {
+    try {
+      if (!(await stat(at)).isDirectory())
+        throw new StoreError('ERR_FORKPOINT_DESTINATION', `${at} is not a directory`);
+      break;
+    } catch (error) {
+      if (errnoOf(error) !== 'ENOENT') throw error;
+      missing.unshift(at);
+    }
+  }
+  for (const directory of missing) {
+    try {
+      await mkdir(directory);
+      created.push(directory);
+    } catch (error) {
+      // Two checkpoints may make the same parent; only the one that made it removes it again.
+      if (errnoOf(error) !== 'EEXIST') throw error;
+    }
+  }
+}
+
+async function removeCreated(created: readonly string[]): Promise<void> {
+  for (const directory of created.toReversed()) {
+    try {
+      await rmdir(directory);
+    } catch {
+      // Somebody has put something there meanwhile, so that it is no longer ours to remove.
+      return;
+    }
+  }
+}
+
+function foreign(path: string): StoreError {
+  return new StoreError('ERR_FORKPOINT_DESTINATION', `${path} exists and is not an image`, {
+    hint: 'Give a new directory, an empty one, or an image to replace',
+  });
+}
