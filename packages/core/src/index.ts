@@ -1,0 +1,52 @@
+import type {
+  CheckpointException as CheckpointExceptionClass,
+  RestoreException as RestoreExceptionClass,
+} from './errors.ts';
+import { sharedRuntime } from './runtime.ts';
+import type { CheckpointOptions, Context, CoreApi, Outcome, Resource } from './types.ts';
+
+export type {
+  BlockingResource,
+  CheckpointOptions,
+  Context,
+  CoreApi,
+  HookContext,
+  Outcome,
+  RegisterOptions,
+  Resource,
+} from './types.ts';
+
+const runtime = sharedRuntime();
+
+/** The entry point with CRaC's names. */
+export const Core: CoreApi = runtime.Core;
+
+/**
+ * Checkpoints the program into `dest`, a path or a name (the `--to` of the run unless given), and goes on. Resolves
+ * with `continued` once the image is published, and with `restored` in each process restored from it. Rejects with
+ * CheckpointException when no image was made, with RestoreException when an afterRestore hook failed.
+ */
+export const checkpoint: (dest?: string, options?: CheckpointOptions) => Promise<Outcome> =
+  runtime.checkpoint;
+
+/**
+ * Returns a context that can be registered in another one, to give a part of a program an order of its own.
+ * Like every resource it is held weakly: keep a reference.
+ */
+export const createContext: () => Context & Resource = runtime.createContext;
+
+/** Tells that no image was made; the program goes on and every afterRestore hook has run. */
+export const CheckpointException: typeof CheckpointExceptionClass = runtime.CheckpointException;
+/** Tells that no image was made; the program goes on and every afterRestore hook has run. */
+export type CheckpointException = CheckpointExceptionClass;
+
+/** Tells that an afterRestore hook failed, or something else that belongs to a restore; all hooks have run. */
+export const RestoreException: typeof RestoreExceptionClass = runtime.RestoreException;
+/** Tells that an afterRestore hook failed, or something else that belongs to a restore; all hooks have run. */
+export type RestoreException = RestoreExceptionClass;
+
+/**
+ * Makes this process a member of the run it belongs to; called by the preload and by the package's entry, once takes
+ * effect. Does nothing outside a pod and never throws. `preload` is the path of the preload script.
+ */
+export const start: (preload: string) => void = runtime.start;

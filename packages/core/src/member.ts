@@ -1,0 +1,328 @@
+import type { Barrier } from './barrier.ts';
+import { OrderedContext } from './context.ts';
+import type { ControlDirectory } from './control-directory.ts';
+import { CheckpointException, codeOf, CoreError, messageOf, RestoreException } from './errors.ts';
+import { checkpointRequest } from './options.ts';
+import type { Reseeder } from './randomness.ts';
+import { Rounds } from './round.ts';
+import type { BlockingResource, CheckpointOptions, HookContext, Outcome } from './types.ts';
+import type { Answer } from './wire.ts';
+import { MAX_REQUEST_BYTES } from './wire.ts';
+
+/** Time limit for the worker to look at the program, behind other checkpoints that may still be written. */
+const PREPARE_LIMIT_MS = 600_000;
+/** Time limit for an image to be written, linked and published after the dump. */
+const PUBLISH_LIMIT_MS = 1_800_000;
+
+// Taken before the program can replace them with a fake clock.
+const { setInterval: startInterval, clearInterval: stopInterval } = globalThis;
+
+/** What a member needs. */
+export interface MemberParts {
+  readonly control: ControlDirectory;
+  readonly context: OrderedContext;
+  readonly reseeder: Reseeder;
+  readonly barrier: Barrier;
+  readonly liveWorkers: () => number;
+}
+
+/** What one round, from the before hooks to the after hooks, came to. */
+interface RoundResult {
+  readonly answer: Answer;
+  /** What went wrong after the answer: reseeding, working directory, after hooks. */
+  readonly errors: unknown[];
+}
+
+/** A process that takes part in checkpoints: asks for them, and answers when somebody outside asks. */
+export class Member {
+  /** Who this run is; changes when the process is restored. */
+  identity: HookContext;
+  /** Wall clock of the last restore in milliseconds since 1970; -1 before the first. */
+  restoreTime = -1;
+  readonly #parts: MemberParts;
+  readonly #rounds: Rounds;
+  readonly #startedAt = Date.now();
+  #requests: Promise<unknown> = Promise.resolve();
+  #restoredAtMs = 0;
+  #restores = 0;
+  #lastAsk: string | undefined;
+  /** The second line after a checkpoint asked for from outside; it has to be gone before the FIFO is used again. */
+  #lateAnswer: Promise<unknown> = Promise.resolve();
+
+  constructor(parts: MemberParts) {
+    this.#parts = parts;
+    this.#rounds = new Rounds(parts.context);
+    this.identity = parts.control.readIdentity();
+  }
+
+  /** Joins the run and listens for checkpoints asked for from outside; throws when the control directory is unusable. */
+  join(): void {
+    this.#writeInfo();
+    this.#parts.control.send({ op: 'join', pid: process.pid });
+    // A handler does not keep the process alive: Node unrefs the handles of signals.
+    process.on('SIGURG', () => this.#onAsked());
+  }
+
+  /** Milliseconds since the last restore by the monotonic clock; -1 before the first. */
+  get uptimeSinceRestore(): number {
+    return this.restoreTime === -1 ? -1 : performance.now() - this.#restoredAtMs;
+  }
+
+  /** Asks for a checkpoint; `stop` ends this process once the image is published. Requests run one after another. */
+  async request(stop: boolean, dest?: string, options: CheckpointOptions = {}): Promise<Outcome> {
+    if (this.#rounds.isNested) {
+      const message = 'a checkpoint was asked for while the hooks of another one run';
+      throw new CheckpointException({ code: 'ERR_FORKPOINT_NESTED', message });
+    }
+    const request = checkpointRequest(stop, dest, options);
+    const result = this.#requests.then(() => this.#carryOut(request));
+    // The failure of one request belongs to who made it and must not stop the next.
+    this.#requests = result.catch(() => undefined);
+    return result;
+  }
+
+  async #carryOut(request: Readonly<Record<string, unknown>>): Promise<Outcome> {
+    try {
+      await this.#prepare(request);
+      return await this.#rounds.run(async () => {
+        const { answer, errors } = await this.#round(undefined);
+        return this.#conclude(answer, errors);
+      });
+    } catch (error) {
+      if (error instanceof CheckpointException || error instanceof RestoreException) throw error;
+      throw new CheckpointException({
+        code: codeOf(error, 'ERR_FORKPOINT_FAILED'),
+        message: `no checkpoint was made: ${messageOf(error)}`,
+        errors: [error],
+      });
+    }
+  }
+
+  /** Lets the worker look at the program while it runs; throws what it found. */
+  async #prepare(request: Readonly<Record<string, unknown>>): Promise<void> {
+    const { control } = this.#parts;
+    let sentAt = -1;
+    await keepAliveUntil(this.#lateAnswer);
+    for (;;) {
+      await this.#rounds.whenIdle();
+      await control.startListening();
+      // A process that was restored while it waited asks again: the launcher of its new pod knows nothing of it.
+      if (sentAt !== this.#restores) control.send({ op: 'prepare', pid: process.pid, ...request });
+      sentAt = this.#restores;
+      const answer = await control.nextAnswer(PREPARE_LIMIT_MS);
+      // No answer means that a checkpoint asked for from outside came first and needed the FIFO.
+      if (answer === undefined) continue;
+      control.stopListening();
+      if (answer.outcome === 'prepared') return;
+      throw failureOf(answer, []);
+    }
+  }
+
+  async #conclude(first: Answer, errors: unknown[]): Promise<Outcome> {
+    let answer = first;
+    if (first.isPending) {
+      answer = (await this.#parts.control.nextAnswer(PUBLISH_LIMIT_MS)) ?? first;
+      this.#parts.control.stopListening();
+    }
+    if (answer.outcome === 'failed' || answer.outcome === 'prepared') throw failureOf(answer, errors);
+    if (errors.length > 0) throw restoreFailure(errors);
+    if (answer.outcome === 'restored') return { outcome: 'restored', ...answer.identity };
+    return { outcome: 'continued', image: answer.identity.image ?? first.identity.image ?? '' };
+  }
+
+  /** Before hooks, the checkpoint itself, after hooks. Throws CheckpointException when it did not come to an answer. */
+  async #round(ask: string | undefined): Promise<RoundResult> {
+    const before = await this.#rounds.before(this.identity);
+    if (before.length > 0) {
+      this.#cancel(ask, before, 'hook');
+      const errors = [...before, ...(await this.#rounds.after(this.identity))];
+      throw new CheckpointException({
+        code: 'ERR_FORKPOINT_HOOK',
+        message: `no checkpoint was made: ${describe(errors)}`,
+        resources: blockers(before, 'hook'),
+        errors,
+      });
+    }
+    try {
+      // Nobody would answer a `ready` that comes after the worker's time limit, and this thread would block for ever.
+      if (ask !== undefined && this.#parts.control.readAsk()?.ask !== ask) {
+        throw new CoreError(
+          'ERR_FORKPOINT_TIMEOUT',
+          'the before hooks ended after the time limit of the checkpoint',
+        );
+      }
+      const { answer, errors } = this.#freeze(ask);
+      return { answer, errors: [...errors, ...(await this.#rounds.after(this.identity))] };
+    } catch (error) {
+      const errors = [error, ...(await this.#rounds.after(this.identity))];
+      throw new CheckpointException({
+        code: codeOf(error, 'ERR_FORKPOINT_FAILED'),
+        message: `no checkpoint was made: ${describe(errors)}`,
+        errors,
+      });
+    }
+  }
+
+  /**
+   * Stops all threads, says so and blocks until the checkpoint is taken. Synchronous from the first line to the last, so
+   * that no code of the program runs between the last before hook and the end of reseeding.
+   */
+  #freeze(ask: string | undefined): RoundResult {
+    const { barrier, control, liveWorkers } = this.#parts;
+    const hasWorkers = liveWorkers() > 0;
+    const errors: unknown[] = [];
+    try {
+      if (hasWorkers) barrier.park();
+    } catch (error) {
+      this.#cancel(ask, [error], 'worker');
+      throw error;
+    }
+    let answer: Answer | undefined;
+    try {
+      control.send({ op: 'ready', pid: process.pid, ...(ask === undefined ? {} : { ask }) });
+      answer = control.blockForAnswer();
+      if (answer.outcome === 'restored') errors.push(...this.#wake(answer));
+    } finally {
+      const failed = hasWorkers ? barrier.release(releaseOf(answer)) : 0;
+      if (failed > 0) {
+        errors.push(new CoreError('ERR_FORKPOINT_RESEED', `${failed} worker threads were not reseeded`));
+      }
+    }
+    return { answer, errors };
+  }
+
+  /** Makes this process a clone of its own: randomness, environment, working directory, identity. */
+  #wake({ isReseeded, identity, cwd }: Answer): unknown[] {
+    this.identity = identity;
+    this.restoreTime = Date.now();
+    this.#restoredAtMs = performance.now();
+    this.#restores++;
+    this.#lastAsk = undefined;
+    const steps = [
+      () => isReseeded && this.#parts.reseeder.process(),
+      () => isReseeded && this.#parts.reseeder.thread(),
+      () => Object.assign(process.env, identity.env),
+      () => cwd !== null && process.chdir(cwd),
+      () => this.#writeInfo(),
+    ];
+    const errors: unknown[] = [];
+    for (const step of steps) {
+      try {
+        step();
+      } catch (error) {
+        errors.push(error);
+      }
+    }
+    return errors;
+  }
+
+  #onAsked(): void {
+    try {
+      const ask = this.#parts.control.readAsk();
+      // SIGURG may come for another reason, and more than once for the same checkpoint.
+      if (ask === undefined || ask.ask === this.#lastAsk || !ask.pids.includes(process.pid)) return;
+      this.#lastAsk = ask.ask;
+      if (this.#parts.context.isEmpty() && !this.#rounds.isBusy) {
+        const { answer, errors } = this.#freeze(ask.ask);
+        this.#settle(answer, errors);
+      } else {
+        void this.#answerAsk(ask.ask);
+      }
+    } catch (error) {
+      // Who asked learns it from `cancel` or from the time limit; the program did not ask and goes on.
+      warn(error);
+    }
+  }
+
+  async #answerAsk(ask: string): Promise<void> {
+    try {
+      const { answer, errors } = await this.#rounds.run(() => this.#round(ask));
+      this.#settle(answer, errors);
+    } catch (error) {
+      // A CheckpointException has been reported to who asked; the program did not ask and goes on.
+      if (!(error instanceof CheckpointException)) warn(error);
+    }
+  }
+
+  #settle(answer: Answer, errors: unknown[]): void {
+    if (errors.length > 0) warn(restoreFailure(errors));
+    if (!answer.isPending) return;
+    // The second line is for who asked; it is read so that the launcher gets rid of it.
+    const { control } = this.#parts;
+    this.#lateAnswer = control
+      .nextAnswer(PUBLISH_LIMIT_MS, true)
+      .then((line) => line !== undefined && control.stopListening())
+      .catch(() => control.stopListening());
+  }
+
+  #cancel(ask: string | undefined, errors: unknown[], kind: string): void {
+    const resources = blockers(errors, kind);
+    const message = errors.map(messageOf).join('; ').slice(0, 250);
+    // JSON may write a character in six bytes; half of the limit for the list leaves room for the message.
+    while (Buffer.byteLength(JSON.stringify(resources)) > MAX_REQUEST_BYTES / 2) resources.pop();
+    try {
+      const named = ask === undefined ? {} : { ask };
+      this.#parts.control.send({ op: 'cancel', pid: process.pid, ...named, message, resources });
+    } catch (error) {
+      // The caller is about to report what went wrong first; the worker's time limit ends the checkpoint.
+      warn(error);
+    }
+  }
+
+  #writeInfo(): void {
+    const { pid, ppid, title, argv, version } = process;
+    const runtime = { name: 'node', version };
+    const startedAt = this.#startedAt;
+    this.#parts.control.writeInfo({ v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt });
+  }
+}
+
+async function keepAliveUntil(promise: Promise<unknown>): Promise<void> {
+  const timer = startInterval(() => undefined, 60_000);
+  try {
+    await promise;
+  } finally {
+    stopInterval(timer);
+  }
+}
+
+function releaseOf(answer: Answer | undefined) {
+  if (answer?.outcome !== 'restored') return 'continue';
+  return answer.isReseeded ? 'restored' : 'restored-without-reseed';
+}
+
+function failureOf(answer: Answer, errors: unknown[]): CheckpointException {
+  if (answer.outcome !== 'failed') {
+    const message = `the launcher answered ${answer.outcome} where that has no meaning`;
+    return new CheckpointException({ code: 'ERR_FORKPOINT_PROTOCOL', message, errors });
+  }
+  const { code, message, resources, hint } = answer;
+  return new CheckpointException({
+    code,
+    message,
+    resources,
+    errors: errors.length > 0 ? errors : [new CoreError(code, message)],
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
+function restoreFailure(errors: unknown[]): RestoreException {
+  const code = errors.every((error) => codeOf(error, '') === 'ERR_FORKPOINT_RESEED') ? 'RESEED' : 'HOOK';
+  return new RestoreException(`ERR_FORKPOINT_${code}`, `after the checkpoint: ${describe(errors)}`, errors);
+}
+
+function blockers(errors: readonly unknown[], kind: string): BlockingResource[] {
+  return errors.map((error) => ({ kind, what: messageOf(error).slice(0, 200), pid: process.pid }));
+}
+
+function describe(errors: readonly unknown[]): string {
+  const first = messageOf(errors[0]);
+  return errors.length === 1 ? first : `${first}, and ${errors.length - 1} more failures`;
+}
+
+// The library prints nothing itself; a warning is Node's way to tell a program what has no caller.
+function warn(error: unknown): void {
+  process.emitWarning(error instanceof Error ? error : String(error), {
+    code: codeOf(error, 'ERR_FORKPOINT'),
+  });
+}

@@ -1,0 +1,112 @@
+import { announce, announced, Barrier, countWorkers, installInWorker } from './barrier.ts';
+import { createContext, OrderedContext } from './context.ts';
+import { ControlDirectory } from './control-directory.ts';
+import { CheckpointException, CoreError, RestoreException } from './errors.ts';
+import { Member } from './member.ts';
+import { createReseeder } from './randomness.ts';
+import type { CheckpointOptions, Context, CoreApi, HookContext, Outcome, Resource } from './types.ts';
+
+/**
+ * What ESM, CommonJS and the preload share. The first copy of the library that is loaded makes it; every later one,
+ * even of another version, hands out the same.
+ */
+export interface Runtime {
+  readonly Core: CoreApi;
+  readonly checkpoint: (dest?: string, options?: CheckpointOptions) => Promise<Outcome>;
+  readonly createContext: () => Context & Resource;
+  readonly CheckpointException: typeof CheckpointException;
+  readonly RestoreException: typeof RestoreException;
+  /** Joins the run, once; does nothing outside a pod and never throws. */
+  readonly start: (preload: string) => void;
+}
+
+const KEY = Symbol.for('forkpoint.runtime');
+
+/** Returns the one runtime of this thread. */
+export function sharedRuntime(): Runtime {
+  // The symbol is this library's own, so what is found under it is a Runtime.
+  const existing = Reflect.get(globalThis, KEY) as Runtime | undefined;
+  if (existing !== undefined) return existing;
+  const runtime = createRuntime();
+  Object.defineProperty(globalThis, KEY, { value: runtime });
+  return runtime;
+}
+
+function createRuntime(): Runtime {
+  const context = new OrderedContext();
+  let member: Member | undefined;
+  let failure: unknown;
+  let isStarted = false;
+
+  const request = async (stop: boolean, dest?: string, options?: CheckpointOptions): Promise<Outcome> => {
+    if (member === undefined) throw noRuntime(failure);
+    return member.request(stop, dest, options);
+  };
+  const core: CoreApi = {
+    getGlobalContext: () => context,
+    isImplemented: () => member !== undefined,
+    get args(): readonly string[] {
+      return member?.identity.args ?? [];
+    },
+    async checkpointRestore(dest?: string, options?: CheckpointOptions): Promise<HookContext> {
+      const result = await request(true, dest, options);
+      if (result.outcome === 'restored' && member !== undefined) return member.identity;
+      const message = 'the launcher let this process go on after a checkpoint that was to end it';
+      throw new CheckpointException({ code: 'ERR_FORKPOINT_PROTOCOL', message });
+    },
+    get uptimeSinceRestore(): number {
+      return member?.uptimeSinceRestore ?? -1;
+    },
+    get restoreTime(): number {
+      return member?.restoreTime ?? -1;
+    },
+  };
+  return {
+    Core: Object.freeze(core),
+    checkpoint: (dest?: string, options?: CheckpointOptions) => request(false, dest, options),
+    createContext,
+    CheckpointException,
+    RestoreException,
+    start(preload: string): void {
+      if (isStarted) return;
+      isStarted = true;
+      try {
+        member = join(context, preload);
+      } catch (error) {
+        // A program must run as if the library were not there; its first checkpoint gets this as the reason.
+        failure = error;
+      }
+    },
+  };
+}
+
+function join(context: OrderedContext, preload: string): Member | undefined {
+  const { isMainThread } = process.getBuiltinModule('node:worker_threads');
+  const directory = process.env['FORKPOINT_DIR'];
+  if (!isMainThread) {
+    const data = announced();
+    if (data !== undefined) installInWorker(data, createReseeder(data), countWorkers());
+    // Becomes the reason that a request in this thread is refused with.
+    throw new CoreError('ERR_FORKPOINT_NO_RUNTIME', 'checkpoints are asked for in the main thread');
+  }
+  if (directory === undefined || directory === '') return undefined;
+  const control = new ControlDirectory(directory, process.pid);
+  const nativeDirectory = process.env['FORKPOINT_NATIVE'];
+  const keepsNativeMathRandom = process.env['FORKPOINT_NO_MATH_RANDOM'] === '1';
+  const reseeder = createReseeder({ nativeDirectory, keepsNativeMathRandom });
+  const identityPath = `${directory}/identity.json`;
+  const data = announce({ parkPath: control.parkPath, identityPath, nativeDirectory, keepsNativeMathRandom });
+  const barrier = new Barrier(data, preload);
+  const member = new Member({ control, context, reseeder, barrier, liveWorkers: countWorkers() });
+  member.join();
+  return member;
+}
+
+function noRuntime(reason: unknown): CheckpointException {
+  return new CheckpointException({
+    code: 'ERR_FORKPOINT_NO_RUNTIME',
+    message: 'this process was not started by forkpoint',
+    hint: 'start it with `forkpoint run -- node app.js`',
+    errors: reason === undefined ? [] : [reason],
+  });
+}

@@ -1,0 +1,95 @@
+/** What a program knows about the run it lives in; given to every hook. */
+export interface HookContext {
+  /** Id of the run; a restored process has a new one. */
+  readonly id: string;
+  /** Directory of the image this run was restored from, or null when it was started by `forkpoint run`. */
+  readonly image: string | null;
+  /** Id of the run the image was taken from, or null. */
+  readonly parentId: string | null;
+  /** Number of restores behind this run: 0 for one that was never restored. */
+  readonly generation: number;
+  /** Number of this clone among those made by one request, or null. */
+  readonly index: number | null;
+  /** Arguments given to `forkpoint restore` after `--`. */
+  readonly args: readonly string[];
+  /** Environment given to `forkpoint restore --env`; it has been applied to process.env already. */
+  readonly env: Readonly<Record<string, string>>;
+  /** Milliseconds that passed between the checkpoint and the restore; 0 in a run that was never restored. */
+  readonly elapsedMs: number;
+}
+
+/** Something that must act around a checkpoint, such as a connection pool that closes and connects again. */
+export interface Resource {
+  /** Runs before the checkpoint; throwing or rejecting means that no image is made. */
+  beforeCheckpoint(context: HookContext): void | Promise<void>;
+  /** Runs after every checkpoint: in the restored process, and in the one that went on. */
+  afterRestore(context: HookContext): void | Promise<void>;
+}
+
+/** How a resource is registered. */
+export interface RegisterOptions {
+  /** Time limit for each hook of this resource in milliseconds; 10000 unless given, Infinity for none. */
+  timeoutMs?: number;
+}
+
+/** A list of resources that are told of checkpoints: before in the reverse order of registration, after in its order. */
+export interface Context {
+  /**
+   * Registers a resource. It is held weakly: keep a reference for as long as it shall be told.
+   * Throws a TypeError for something that is not a resource.
+   */
+  register(resource: Resource, options?: RegisterOptions): void;
+  /** Forgets a resource; returns whether it was registered. */
+  unregister(resource: Resource): boolean;
+}
+
+/** How a checkpoint is made. */
+export interface CheckpointOptions {
+  /** Names and values kept in the image's manifest. */
+  labels?: Record<string, string>;
+  /** Time limit of the dump in milliseconds. */
+  timeoutMs?: number;
+  /** Whether the image's memory is linked, so that clones share it; true unless given. */
+  link?: boolean;
+  /** Compresses the image; a compressed image is not linked. */
+  compress?: 'zstd' | 'lz4';
+  /** Whether the image is flushed to disk before it is published; true unless given. */
+  sync?: boolean;
+}
+
+/** What `checkpoint` comes back with: in the process that went on, and in every one restored from the image. */
+export type Outcome = { outcome: 'continued'; image: string } | ({ outcome: 'restored' } & HookContext);
+
+/** Something that stood in the way of a checkpoint. */
+export interface BlockingResource {
+  /** File descriptor, when it is one. */
+  fd?: number;
+  /** What sort of thing it is, for example `file`, `socket` or `hook`. */
+  kind: string;
+  /** Which one. */
+  what: string;
+  /** Process it belongs to. */
+  pid?: number;
+  /** Where the program made it, when `--trace-resources` was given. */
+  stack?: string;
+}
+
+/** The entry point of the library, with CRaC's names. */
+export interface CoreApi {
+  /** Returns the context that every checkpoint of this process notifies. */
+  getGlobalContext(): Context;
+  /** Returns whether checkpoints can be asked for here: in the main thread of a process started by `forkpoint run`. */
+  isImplemented(): boolean;
+  /** Arguments of the last `forkpoint restore`; empty when this process was never restored. */
+  readonly args: readonly string[];
+  /**
+   * Checkpoints the program into `dest`, a path or a name (the `--to` of the run unless given), and ends it once the
+   * image is published. Resolves in each process restored from the image. Rejects with CheckpointException when no
+   * image was made, the program then goes on; with RestoreException when an afterRestore hook failed.
+   */
+  checkpointRestore(dest?: string, options?: CheckpointOptions): Promise<HookContext>;
+  /** Milliseconds since this process was restored; -1 when it never was. */
+  readonly uptimeSinceRestore: number;
+  /** Wall clock of the restore, milliseconds since 1970; -1 when this process was never restored. */
+  readonly restoreTime: number;
+}

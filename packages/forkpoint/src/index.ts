@@ -1,0 +1,18 @@
+import { join } from 'node:path';
+
+import { start } from '@forkpoint/core';
+
+export { checkpoint, CheckpointException, Core, createContext, RestoreException } from '@forkpoint/core';
+export type {
+  BlockingResource,
+  CheckpointOptions,
+  Context,
+  CoreApi,
+  HookContext,
+  Outcome,
+  RegisterOptions,
+  Resource,
+} from '@forkpoint/core';
+
+// A program started with --no-preload joins when it loads the library; bundled to CommonJS, hence __dirname.
+start(join(__dirname, 'preload.cjs'));
