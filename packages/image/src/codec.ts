@@ -88,8 +88,9 @@ export function encodeImage(file: ImageFile): Uint8Array {
     writer.message(pagemap_headSchema, file.head);
     for (const entry of file.entries) writer.message(pagemap_entrySchema, entry);
   } else {
+    const schema: DescMessage = KINDS[file.kind].schema;
     for (const { message, payload } of file.entries) {
-      writer.message(KINDS[file.kind].schema as DescMessage, message); // of the same kind
+      writer.message(schema, message);
       writer.bytes(payload);
     }
   }

@@ -47,7 +47,8 @@ export interface DescriptorSummary {
   readonly watches?: readonly number[];
 }
 
-type Detail = Omit<DescriptorSummary, 'fd' | 'isCloseOnExec' | 'file'>;
+/** What an open file description is. */
+export type FileDescription = Omit<DescriptorSummary, 'fd' | 'isCloseOnExec' | 'file'>;
 
 /** The open file descriptions of an image by id. */
 export class FileTable {
@@ -78,11 +79,12 @@ export class FileTable {
   /** Returns what a descriptor of a process refers to. */
   describe(entry: fdinfo_entry): DescriptorSummary {
     const file = this.byId.get(entry.id);
-    const detail = file ? this.#detail(file) : { kind: 'unknown' as const };
+    const detail = file ? this.describeFile(file) : { kind: 'unknown' as const };
     return { fd: entry.fd, isCloseOnExec: (entry.flags & 1) !== 0, file: entry.id, ...detail };
   }
 
-  #detail(file: file_entry): Detail {
+  /** Returns what an open file description is. */
+  describeFile(file: file_entry): FileDescription {
     const path = this.pathOf(file.id);
     const named = path === undefined ? {} : { path };
     if (file.reg) return { kind: 'file', flags: file.reg.flags, position: Number(file.reg.pos), ...named };
@@ -135,7 +137,7 @@ export function unixName(name: Uint8Array): string | undefined {
   return bytesToText(end < 0 ? name : name.subarray(0, end));
 }
 
-function inetDetail(socket: inet_sk_entry): Detail {
+function inetDetail(socket: inet_sk_entry): FileDescription {
   const kind = socket.proto === PROTO_TCP ? 'tcp' : socket.proto === PROTO_UDP ? 'udp' : 'inet';
   const state = socketState(socket.state);
   const peer = `${inetAddress(socket.family, socket.dstAddr)}:${socket.dstPort}`;
@@ -149,7 +151,7 @@ function inetDetail(socket: inet_sk_entry): Detail {
   };
 }
 
-function unixDetail(socket: unix_sk_entry): Detail {
+function unixDetail(socket: unix_sk_entry): FileDescription {
   const path = unixName(socket.name);
   return {
     kind: 'unix',

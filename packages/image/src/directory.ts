@@ -8,6 +8,8 @@ export interface ImageSource {
   readonly names: readonly string[];
   /** Returns the bytes of one of the files. */
   read(name: string): Uint8Array;
+  /** Returns the size in bytes of one of the files; without it the file is read. */
+  size?(name: string): number;
 }
 
 /** The files of one image, decoded when they are asked for and kept, so that a change to a value is seen by all. */
@@ -50,6 +52,12 @@ export class ImageDirectory {
   pagemap(name: string): PagemapFile | undefined {
     const file = this.#load(name);
     return file?.kind === 'pagemap' ? file : undefined;
+  }
+
+  /** Returns the size in bytes of a file, undefined when the image has none of that name. */
+  size(name: string): number | undefined {
+    if (!this.names.includes(name)) return undefined;
+    return this.#source.size?.(name) ?? this.#source.read(name).length;
   }
 
   #load(name: string): ImageFile | undefined {

@@ -1,5 +1,6 @@
 export { areasOf, memoryOf } from './areas.ts';
 export type { AreaKind, AreaSummary } from './areas.ts';
+export { regularFile } from './build.ts';
 export { DEFAULT_LIMITS, decodeImage, encodeImage } from './codec.ts';
 export type { Entry, ImageFile, Limits, MessageFile, PagemapFile, RawFile } from './codec.ts';
 export {
@@ -12,7 +13,7 @@ export {
   TCP_LISTEN,
   unixName,
 } from './descriptors.ts';
-export type { DescriptorKind, DescriptorSummary, SocketState } from './descriptors.ts';
+export type { DescriptorKind, DescriptorSummary, FileDescription, SocketState } from './descriptors.ts';
 export { ImageDirectory } from './directory.ts';
 export type { ImageSource } from './directory.ts';
 export { environmentNames } from './environment.ts';
@@ -60,5 +61,3 @@ export type { reg_file_entry } from './gen/regfile_pb.ts';
 export type { inet_sk_entry } from './gen/sk-inet_pb.ts';
 export type { unix_sk_entry } from './gen/sk-unix_pb.ts';
 export type { vma_entry } from './gen/vma_pb.ts';
-export { file_entrySchema } from './gen/fdinfo_pb.ts';
-export { reg_file_entrySchema } from './gen/regfile_pb.ts';

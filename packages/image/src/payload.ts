@@ -1,18 +1,24 @@
 import { fromBinary, type Message } from '@bufbuild/protobuf';
 import { ImageError } from './error.ts';
-import type { bpfmap_data_entry } from './gen/bpfmap-data_pb.ts';
 import { ipc_msgSchema, type ipc_msg_entry } from './gen/ipc-msg_pb.ts';
-import type { ipc_sem_entry } from './gen/ipc-sem_pb.ts';
-import type { ipc_shm_entry } from './gen/ipc-shm_pb.ts';
-import type { pipe_data_entry } from './gen/pipe-data_pb.ts';
-import type { sk_packet_entry } from './gen/sk-packet_pb.ts';
-import type { tcp_stream_entry } from './gen/tcp-stream_pb.ts';
-import type { MessageKind } from './kinds.ts';
+import type { MessageKind, MessageOf } from './kinds.ts';
 
 /**
- * Returns how many raw bytes follow a message, after CRIU 4.2: criu/pipes.c, sk-queue.c, sk-tcp.c, ipc_ns.c, bpfmap.c.
- * `rest` are the bytes behind the message; only message queues need to look at them.
+ * How many raw bytes follow a message, after CRIU 4.2: criu/pipes.c, sk-queue.c, sk-tcp.c, ipc_ns.c, bpfmap.c. Message
+ * queues are not here: `queueLength` has to walk over them.
  */
+const LENGTHS: { readonly [Kind in MessageKind]?: (message: MessageOf<Kind>) => number } = {
+  'pipes-data': ({ bytes }) => bytes,
+  'fifo-data': ({ bytes }) => bytes,
+  'sk-queues': ({ length }) => length,
+  'tcp-stream': ({ inqLen, outqLen }) => inqLen + outqLen,
+  'bpfmap-data': ({ keysBytes, valuesBytes }) => keysBytes + valuesBytes,
+  'ipcns-sem': ({ nsems }) => roundUp(2 * nsems, 8),
+  // Since CRIU 3.x the content is in a pagemap of its own.
+  'ipcns-shm': ({ inPagemaps, size }) => (inPagemaps ? 0 : roundUp(Number(size), 4)),
+};
+
+/** Returns how many raw bytes follow a message; `rest` are the bytes behind it. Throws ImageError. */
 export function payloadLength(
   kind: MessageKind,
   message: Message,
@@ -20,33 +26,9 @@ export function payloadLength(
   file: string,
   offset: number,
 ): number {
-  // The casts below follow from the kind: KINDS gives each its schema.
-  switch (kind) {
-    case 'pipes-data':
-    case 'fifo-data':
-      return (message as pipe_data_entry).bytes;
-    case 'sk-queues':
-      return (message as sk_packet_entry).length;
-    case 'tcp-stream': {
-      const { inqLen, outqLen } = message as tcp_stream_entry;
-      return inqLen + outqLen;
-    }
-    case 'bpfmap-data': {
-      const { keysBytes, valuesBytes } = message as bpfmap_data_entry;
-      return keysBytes + valuesBytes;
-    }
-    case 'ipcns-sem':
-      return roundUp(2 * (message as ipc_sem_entry).nsems, 8);
-    case 'ipcns-shm': {
-      const { inPagemaps, size } = message as ipc_shm_entry;
-      // Since CRIU 3.x the content is in a pagemap of its own.
-      return inPagemaps ? 0 : roundUp(Number(size), 4);
-    }
-    case 'ipcns-msg':
-      return queueLength((message as ipc_msg_entry).qnum, rest, file, offset);
-    default:
-      return 0;
-  }
+  if (kind === 'ipcns-msg') return queueLength((message as ipc_msg_entry).qnum, rest, file, offset);
+  const length = LENGTHS[kind] as ((message: Message) => number) | undefined; // `message` is of that kind
+  return length?.(message) ?? 0;
 }
 
 /** Each message of a System V queue is a length, an ipc_msg and its text, padded to eight bytes. */

@@ -1,0 +1,20 @@
+import { create } from '@bufbuild/protobuf';
+import { file_entrySchema, type file_entry } from './gen/fdinfo_pb.ts';
+import { fown_entrySchema, type fown_entry } from './gen/fown_pb.ts';
+import { reg_file_entrySchema } from './gen/regfile_pb.ts';
+import { FILE_TYPES } from './vma.ts';
+
+/** Returns an open file description of a regular file at its start, without size, mode or build id to be compared. */
+export function regularFile(id: number, path: string, flags: number, owner?: fown_entry): file_entry {
+  return create(file_entrySchema, {
+    type: FILE_TYPES.file,
+    id,
+    reg: create(reg_file_entrySchema, {
+      id,
+      flags,
+      pos: 0n,
+      fown: owner ?? create(fown_entrySchema, { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }),
+      name: path,
+    }),
+  });
+}

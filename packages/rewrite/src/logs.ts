@@ -1,0 +1,29 @@
+import type { reg_file_entry } from '@forkpoint/image';
+import type { Draft } from './draft.ts';
+
+const ACCESS_MODE = 3;
+
+/** Optional fields of a file that CRIU compares at the restore (validate_file in criu/files-reg.c). */
+const COMPARED = ['size', 'mode', 'checksum', 'checksumConfig', 'checksumParameter'] as const;
+
+/**
+ * Takes size, mode, build id and checksum from the regular files that the program has open for writing: a log goes on
+ * growing after the checkpoint, and CRIU refuses a file of another size. Files open for reading keep them, so that a
+ * changed library or program is noticed.
+ */
+export function relaxWritableFiles(draft: Draft): void {
+  const files = draft.image.find('files', 'files.img');
+  for (const { message } of files?.entries ?? []) {
+    if (!files || !message.reg || (message.reg.flags & ACCESS_MODE) === 0) continue;
+    if (relax(message.reg)) draft.touch(files);
+  }
+}
+
+function relax(file: reg_file_entry): boolean {
+  const present = COMPARED.filter((field) => Object.hasOwn(file, field));
+  // An optional field of a proto2 message is absent when the object has no such property of its own.
+  for (const field of present) Reflect.deleteProperty(file, field);
+  const hadBuildId = file.buildId.length > 0;
+  file.buildId = [];
+  return present.length > 0 || hadBuildId;
+}

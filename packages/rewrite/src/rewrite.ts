@@ -1,0 +1,31 @@
+import type { ImageSource } from '@forkpoint/image';
+import { relaxCredentials } from './credentials.ts';
+import { Draft } from './draft.ts';
+import { dropInFlight } from './in-flight.ts';
+import { slotListeners } from './listeners.ts';
+import { relaxWritableFiles } from './logs.ts';
+import { repairSharedMemory, unusedPages } from './shared-memory.ts';
+import { slotStdio } from './stdio.ts';
+import type { RewriteOptions, RewriteResult } from './types.ts';
+import { repairZombies } from './zombies.ts';
+
+/**
+ * Changes a fresh image of CRIU 4.x so that it can be restored anywhere, any number of times: standard streams and
+ * listening sockets become slots, files open for writing are not compared, bytes in flight of the control directory are
+ * dropped, supplementary groups are emptied, and what a rootless dump gets wrong about memfds, shared memory and zombies
+ * is repaired. Pure: it reads from `source` and returns the new bytes of the files that changed.
+ *
+ * Rewriting a rewritten image changes nothing more but its standard streams into the same slots. Throws ImageError for
+ * an image that is incomplete or malformed.
+ */
+export function rewrite(source: ImageSource, options: RewriteOptions = {}): RewriteResult {
+  const draft = new Draft(source);
+  slotStdio(draft);
+  slotListeners(draft);
+  relaxWritableFiles(draft);
+  dropInFlight(draft, options.ctlPath);
+  relaxCredentials(draft, options.clearCapabilities ?? false);
+  repairZombies(draft, options.zombies ?? new Map());
+  repairSharedMemory(draft);
+  return { files: draft.encode(), slots: draft.slots, notes: draft.notes, unused: unusedPages(draft) };
+}
