@@ -13,7 +13,9 @@ export interface RunPlan {
   readonly dir: string;
   /** The working directory that the program starts in. */
   readonly cwd: string;
-  /** The argument vector that is executed; its first entry is the path of the program's file. */
+  /** The file that is executed, an absolute path. */
+  readonly file: string;
+  /** The argument vector that the program sees. */
   readonly args: readonly string[];
   readonly env: Readonly<Record<string, string>>;
   /** The argument vector as the user typed it. */
@@ -38,6 +40,7 @@ export function encodeRunPlan(plan: RunPlan): Uint8Array {
     { key: 'home', fields: [plan.home] },
     { key: 'dir', fields: [plan.dir] },
     { key: 'cwd', fields: [plan.cwd] },
+    { key: 'file', fields: [plan.file] },
     { key: 'arg', fields: plan.args },
     { key: 'env', fields: Object.entries(plan.env).flat() },
     { key: 'command', fields: [JSON.stringify(plan.command)] },
@@ -63,6 +66,7 @@ export function decodeRunPlan(bytes: Uint8Array, limits: PlanLimits = DEFAULT_PL
     home: set.text('home'),
     dir: set.text('dir'),
     cwd: set.text('cwd'),
+    file: set.text('file'),
     args,
     env: environmentOf(set.fields('env')),
     command: parseCommand(set.text('command')),

@@ -1,0 +1,137 @@
+import type { Command } from 'commander';
+import { checkPattern, hasPattern } from '@forkpoint/manifest';
+import type { Resource } from '@forkpoint/manifest';
+import { askCheckpoint, findRun, resolveImage } from '@forkpoint/store';
+import type { Answer, Run } from '@forkpoint/store';
+import type { Cli } from '../context.ts';
+import { CliError, exitCodeFor } from '../error.ts';
+import { collectPairs, secondsToMs } from '../options.ts';
+import type { Finish } from '../program.ts';
+import { bytesText, durationText } from '../ui/format.ts';
+import { withProgress } from '../ui/progress.ts';
+
+interface Options {
+  readonly stop?: boolean;
+  readonly timeout: number;
+  readonly dryRun?: boolean;
+  readonly uncoordinated?: boolean;
+  readonly label?: Record<string, string>;
+  readonly sync: boolean;
+  readonly json?: boolean;
+}
+
+const DEFAULT_MS = 60_000;
+/** The worker ends a checkpoint at its limit; only when it does not answer at all is this waited on top. */
+const GRACE_MS = 15_000;
+
+/** Adds `forkpoint checkpoint`. */
+export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void {
+  program
+    .command('checkpoint')
+    .summary('take an image of a run')
+    .description(
+      'Takes an image of a living run and prints the path of the image.\n\n' +
+        'The program goes on, unless --stop is given; it is stopped only after the image is complete. An image that lies at\n' +
+        'the destination already is replaced at once and as a whole.',
+    )
+    .argument('<run>', 'name of a run, or the start of its id')
+    .argument(
+      '[dest]',
+      'a path when it contains / or starts with ., else a name (default: what --to of the run says, else its name)',
+    )
+    .option('--stop', 'end the program once the image is complete')
+    .option('--timeout <seconds>', 'give up after this time', secondsToMs, DEFAULT_MS)
+    .option('--dry-run', 'only look whether the checkpoint would work')
+    .option('--uncoordinated', "do without the program's hooks")
+    .option('--label <name=value>', 'note something in the image (repeatable)', collectPairs)
+    .option('--no-sync', 'do not wait for the disk')
+    .option('--json', 'print what was made as JSON')
+    .addHelpText(
+      'after',
+      '\nExamples:\n  forkpoint checkpoint server\n  forkpoint checkpoint server ./images/warm-%g --stop\n' +
+        '\nA destination may hold %p pid, %g generation, %t time, %u random, %a machine, %f processor features,\n%c processors, %m heap, %%.',
+    )
+    .action(async (name: string, dest: string | undefined, options: Options) => {
+      finish(await checkpoint(cli, name, dest, options));
+    });
+}
+
+async function checkpoint(
+  cli: Cli,
+  name: string,
+  dest: string | undefined,
+  options: Options,
+): Promise<number> {
+  const run = await findRun(cli.places.runs, name);
+  if (dest !== undefined) {
+    checkPattern(dest);
+    // A name that is none fails here, and not after the program's hooks have run.
+    if (!hasPattern(dest)) resolveImage(dest, cli.cwd, cli.places.images);
+  }
+  const to = dest ?? (run.to === null ? run.name : undefined);
+  const abort = new AbortController();
+  const interrupt = (): void => abort.abort();
+  process.once('SIGINT', interrupt);
+  try {
+    const answer = await withProgress(cli, `Checkpointing ${run.name}`, () =>
+      askCheckpoint(
+        run,
+        {
+          ...(to === undefined ? {} : { to, cwd: cli.cwd }),
+          timeoutMs: options.timeout,
+          ...(options.stop === true ? { stop: true } : {}),
+          ...(options.dryRun === true ? { dryRun: true } : {}),
+          ...(options.uncoordinated === true ? { uncoordinated: true } : {}),
+          ...(options.label === undefined ? {} : { labels: options.label }),
+          ...(options.sync ? {} : { sync: false }),
+        },
+        { timeoutMs: options.timeout + GRACE_MS, signal: abort.signal },
+      ),
+    );
+    return report(cli, run, answer, options);
+  } finally {
+    process.removeListener('SIGINT', interrupt);
+  }
+}
+
+function report(cli: Cli, run: Run, answer: Answer, options: Options): number {
+  if (answer.outcome === 'failed') throw failure(run, answer);
+  if (options.json === true) {
+    const { id, image, generation, sizes, times, report: details } = answer;
+    const shown = { id, image, name: run.name, run: run.id, generation, sizes, times, report: details };
+    cli.writeOut(`${JSON.stringify(shown)}\n`);
+    return 0;
+  }
+  if (options.dryRun === true) {
+    cli.writeErr(`A checkpoint of ${run.name} would work.\n`);
+    return 0;
+  }
+  const facts = [answer.sizes?.['total'], answer.times?.['total']]
+    .map((value, index) =>
+      value === undefined ? undefined : index === 0 ? bytesText(value) : durationText(value),
+    )
+    .filter((text) => text !== undefined);
+  const detail = facts.length === 0 ? '' : ` (${facts.join(', ')})`;
+  const verb = options.stop === true ? 'Checkpointed and stopped' : 'Checkpointed';
+  cli.writeErr(`${cli.paintErr('success', verb)} ${run.name} to ${answer.image ?? 'an image'}${detail}.\n`);
+  if (answer.image !== undefined) cli.writeOut(`${answer.image}\n`);
+  return 0;
+}
+
+function failure(run: Run, answer: Answer): CliError {
+  const code = answer.code ?? 'ERR_FORKPOINT_CHECKPOINT';
+  const causes = (answer.resources ?? []).map(resourceText);
+  return new CliError(`the checkpoint of \`${run.name}\` failed: ${answer.message ?? code}`, {
+    code,
+    exitCode: exitCodeFor(code),
+    causes,
+    hint: answer.hint ?? `The program goes on; see \`forkpoint logs ${run.name} --launcher\``,
+  });
+}
+
+function resourceText({ kind, what, pid, fd }: Resource): string {
+  const place = [pid === undefined ? '' : `pid ${pid}`, fd === undefined ? '' : `fd ${fd}`]
+    .filter(Boolean)
+    .join(', ');
+  return `${kind}: ${what}${place === '' ? '' : ` (${place})`}`;
+}

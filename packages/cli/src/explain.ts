@@ -1,0 +1,124 @@
+import { open } from 'node:fs/promises';
+import { join } from 'node:path';
+import { errnoOf } from '@forkpoint/store';
+import type { Finding, FindingKind } from '@forkpoint/store';
+import type { Handover } from './commands/restore.ts';
+
+/** What the launcher's short words mean. */
+const REASONS: Readonly<
+  Record<string, { kind: FindingKind; text: (detail: string) => string; hint?: string }>
+> = {
+  'no-image': { kind: 'image', text: (detail) => `there is no image at ${detail}` },
+  plan: {
+    kind: 'image',
+    text: (detail) => `the restore plan is not usable: ${detail}`,
+    hint: 'Take the checkpoint again',
+  },
+  home: {
+    kind: 'control',
+    text: (detail) => `the data directory cannot be used: ${detail}`,
+    hint: 'Set FORKPOINT_HOME to an absolute path',
+  },
+  engine: { kind: 'engine', text: () => 'the engine has not been set up', hint: 'Run `forkpoint setup`' },
+  cpu: { kind: 'cpu', text: () => 'the image needs processor features that this machine lacks' },
+  pids: {
+    kind: 'pid',
+    text: (detail) => `the image has pids up to ${detail}, and pids here end earlier`,
+    hint: 'Let an administrator raise kernel.pid_max',
+  },
+  cwd: { kind: 'cwd', text: (detail) => `the working directory ${detail} is not there` },
+  file: {
+    kind: 'file',
+    text: (detail) => `the file ${detail} is missing or has changed since the checkpoint`,
+    hint: 'Take the checkpoint again',
+  },
+  'in-use': {
+    kind: 'address',
+    text: (detail) => `the address ${detail} is in use`,
+    hint: 'Use --listen to give another address',
+  },
+  listen: { kind: 'address', text: (detail) => `the address ${detail} cannot be listened on` },
+  'no-slot': {
+    kind: 'address',
+    text: (detail) => `--listen ${detail} names no slot of the image`,
+    hint: 'See the slots with `forkpoint inspect IMAGE`',
+  },
+  'mount-point': {
+    kind: 'control',
+    text: (detail) => `the control directory ${detail} cannot be made`,
+    hint: 'An image is restored with the FORKPOINT_HOME that it was taken with',
+  },
+};
+
+const SAME: readonly FindingKind[] = [
+  'file',
+  'cwd',
+  'cpu',
+  'pid',
+  'engine',
+  'control',
+  'image',
+  'newer',
+  'launcher',
+  'machine',
+];
+const TAIL_BYTES = 65_536;
+
+/** Returns every reason why a restore was handed over: the launcher's own, unless the preflight tells the same in better words, and the preflight's. */
+export async function explainReason(handover: Handover, found: readonly Finding[]): Promise<Finding[]> {
+  const { reason, detail } = handover;
+  const known = Object.hasOwn(REASONS, reason) ? REASONS[reason] : undefined;
+  if (known === undefined) {
+    // The pod was made already: what failed is told in words, and the detail is the directory of the run.
+    const lines = await criuErrors(join(detail, 'restore.log'));
+    const hint = `See ${join(detail, 'restore.log')}`;
+    return [
+      { kind: 'engine', message: reason, hint },
+      ...lines.map((message) => ({ kind: 'engine' as const, message })),
+    ];
+  }
+  // Addresses are the one thing that the command line can change, and the launcher has tried the changed ones.
+  const others = found.filter((finding) => finding.kind !== 'address');
+  if (
+    known.kind !== 'address' &&
+    others.some((finding) => finding.kind === known.kind && SAME.includes(known.kind))
+  )
+    return found.filter((finding) => keep(finding, handover));
+  const { hint } = known;
+  const own: Finding = {
+    kind: known.kind,
+    message: known.text(detail),
+    ...(hint === undefined ? {} : { hint }),
+  };
+  const isTold = known.kind === 'address' && found.some((finding) => finding.message === own.message);
+  return [
+    own,
+    ...found.filter((finding) => keep(finding, handover) && !(isTold && finding.message === own.message)),
+  ];
+}
+
+function keep(finding: Finding, handover: Handover): boolean {
+  return finding.kind !== 'address' || !handover.args.some((arg) => arg.startsWith('--listen'));
+}
+
+async function criuErrors(log: string): Promise<string[]> {
+  try {
+    const handle = await open(log, 'r');
+    try {
+      const { size } = await handle.stat();
+      const start = Math.max(0, size - TAIL_BYTES);
+      const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL_BYTES), 0, TAIL_BYTES, start);
+      const lines = buffer.subarray(0, bytesRead).toString('utf8').split('\n');
+      // CRIU marks errors with this word behind the time (criu's log levels).
+      return lines
+        .filter((line) => / Error \(|^Error \(/.test(line))
+        .slice(-3)
+        .map((line) => line.trim());
+    } finally {
+      await handle.close();
+    }
+  } catch (error) {
+    if (errnoOf(error) === undefined) throw error;
+    return [];
+  }
+}

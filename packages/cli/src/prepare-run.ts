@@ -1,0 +1,158 @@
+import { createHash } from 'node:crypto';
+import { access, constants, mkdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { join, resolve } from 'node:path';
+import { checkPattern, encodeRunPlan } from '@forkpoint/manifest';
+import { checkName, defaultName, ensureHome, errnoOf, listRuns, newId, reasonOf } from '@forkpoint/store';
+import { packageFiles } from './context.ts';
+import type { Cli, PackageFiles } from './context.ts';
+import { CliError, EXIT } from './error.ts';
+import { findProgram } from './find-program.ts';
+import { isPreloadable, withPreload, withRequire } from './node-options.ts';
+
+/** What a user may say about a run. */
+export interface RunRequest {
+  readonly command: readonly string[];
+  readonly name?: string | undefined;
+  /** Relative to `to.cwd`. */
+  readonly to?: { readonly dest: string; readonly cwd: string } | undefined;
+  readonly env?: Readonly<Record<string, string>> | undefined;
+  /** Absolute, or relative to the context's directory. */
+  readonly cwd?: string | undefined;
+  readonly isDetached: boolean;
+  readonly isJson: boolean;
+  /** Whether the library and the shim are preloaded. */
+  readonly isPreloaded: boolean;
+}
+
+/** Variables that speak to this command line and not to the program. */
+const OWN_VARIABLES = ['FORKPOINT_LIB', 'FORKPOINT_PLAN_FD'];
+
+/**
+ * Checks everything that can be checked before a run and writes its plan; returns the plan's path.
+ * Throws a CliError with exit code 125, or 126 and 127 for the program itself.
+ */
+export async function prepareRun(cli: Cli, request: RunRequest): Promise<string> {
+  const files = packageFiles(cli.lib);
+  await checkSetup(cli, files);
+  await ensureHome(cli.places);
+  const cwd = await workingDirectory(cli, request.cwd);
+  if (request.to !== undefined) checkPattern(request.to.dest);
+  const name = await nameOf(cli, request);
+  const env = await programEnvironment(cli, request, files);
+  const file = findProgram(request.command[0] ?? '', env['PATH'], cwd);
+  const id = newId();
+  const dir = join(cli.places.runs, id);
+  for (const directory of [dir, join(dir, 'ctl'), join(dir, 'results')])
+    await mkdir(directory, { mode: 0o700 });
+  const plan = join(dir, 'run.plan');
+  const bytes = encodeRunPlan({
+    id,
+    name,
+    home: cli.places.home,
+    dir,
+    cwd,
+    file,
+    args: request.command,
+    env,
+    command: request.command,
+    to: request.to ?? null,
+    isDetached: request.isDetached,
+    isJson: request.isJson,
+    worker: [process.execPath, files.worker],
+  });
+  await writeFile(plan, bytes, { mode: 0o600, flag: 'wx' });
+  return plan;
+}
+
+/** Throws a CliError with exit code 125 unless the launcher and the engine are there. */
+export async function checkSetup(cli: Cli, files: PackageFiles): Promise<void> {
+  for (const [file, mode] of [
+    [files.launcher, constants.X_OK],
+    [cli.places.enginePlan, constants.R_OK],
+  ] as const) {
+    try {
+      await access(file, mode);
+    } catch (error) {
+      const why = errnoOf(error) === 'ENOENT' ? 'is not there' : `cannot be used: ${reasonOf(error)}`;
+      throw new CliError('forkpoint has not been set up', {
+        code: 'ERR_FORKPOINT_SETUP',
+        exitCode: EXIT.ours,
+        causes: [`${file} ${why}`],
+        hint: 'Run `forkpoint setup`',
+      });
+    }
+  }
+}
+
+async function workingDirectory(cli: Cli, given: string | undefined): Promise<string> {
+  const cwd = resolve(cli.cwd, given ?? '.');
+  try {
+    if ((await stat(cwd)).isDirectory()) return cwd;
+  } catch (error) {
+    throw new CliError(`the working directory ${cwd} cannot be used: ${reasonOf(error)}`, {
+      exitCode: EXIT.ours,
+    });
+  }
+  throw new CliError(`the working directory ${cwd} is not a directory`, { exitCode: EXIT.ours });
+}
+
+async function nameOf(cli: Cli, request: RunRequest): Promise<string> {
+  const living = (await listRuns(cli.places.runs)).filter((run) => run.isAlive);
+  const taken = new Set(living.map((run) => run.name));
+  if (request.name === undefined) return defaultName(request.command, taken);
+  if (!taken.has(checkName(request.name))) return request.name;
+  throw new CliError(`a run called \`${request.name}\` is alive already`, {
+    code: 'ERR_FORKPOINT_NAME_TAKEN',
+    exitCode: EXIT.ours,
+    hint: `Choose another name, or end it with \`forkpoint kill ${request.name}\``,
+  });
+}
+
+async function programEnvironment(
+  cli: Cli,
+  request: RunRequest,
+  files: PackageFiles,
+): Promise<Record<string, string>> {
+  const env: Record<string, string> = {};
+  for (const [name, value] of Object.entries({ ...cli.env, ...request.env })) {
+    if (value !== undefined && !OWN_VARIABLES.includes(name)) env[name] = value;
+  }
+  env['FORKPOINT_DIR'] = cli.places.pod;
+  // A relative data directory would mean another one in a program that changes its directory.
+  if (env['FORKPOINT_HOME'] !== undefined) env['FORKPOINT_HOME'] = cli.places.home;
+  env['FORKPOINT_NATIVE'] = files.native;
+  if (!request.isPreloaded) return env;
+  env['NODE_OPTIONS'] = withRequire(env['NODE_OPTIONS'], files.preload);
+  const shim = await preloadable(cli, files.shim);
+  if (shim !== undefined) env['LD_PRELOAD'] = withPreload(env['LD_PRELOAD'], shim);
+  return env;
+}
+
+/** Returns a path for the shim that LD_PRELOAD can hold: its own, or that of a symbolic link in the cache. */
+async function preloadable(cli: Cli, shim: string): Promise<string | undefined> {
+  try {
+    await access(shim, constants.R_OK);
+  } catch {
+    cli.writeErr(
+      `${cli.paintErr('warning', 'Warning:')} The preload shim ${shim} is not there; run \`forkpoint setup\`.\n`,
+    );
+    return undefined;
+  }
+  if (isPreloadable(shim)) return shim;
+  const link = join(
+    cli.places.cache,
+    `shim-${createHash('sha256').update(shim).digest('hex').slice(0, 12)}.so`,
+  );
+  if (!isPreloadable(link)) {
+    const why = 'neither its path nor the data directory may hold blanks, colons or dollar signs';
+    cli.writeErr(`${cli.paintErr('warning', 'Warning:')} The preload shim is left out: ${why}.\n`);
+    return undefined;
+  }
+  try {
+    await symlink(shim, link);
+  } catch (error) {
+    // The name is made from the target, so that an earlier link leads to the same place.
+    if (errnoOf(error) !== 'EEXIST') throw error;
+  }
+  return link;
+}

@@ -1,0 +1,102 @@
+import { Command, CommanderError } from 'commander';
+import { addCheckpoint } from './commands/checkpoint.ts';
+import { addDoctor } from './commands/doctor.ts';
+import { addInspect } from './commands/inspect.ts';
+import { addKill } from './commands/kill.ts';
+import { addLogs } from './commands/logs.ts';
+import { addPs } from './commands/ps.ts';
+import { addRestore } from './commands/restore.ts';
+import type { Handover } from './commands/restore.ts';
+import { addRun } from './commands/run.ts';
+import { addSetup } from './commands/setup.ts';
+import { addWait } from './commands/wait.ts';
+import type { Cli } from './context.ts';
+import { CliError, EXIT, usageError } from './error.ts';
+import { printError } from './ui/errors.ts';
+
+/** Takes the exit code of a command. */
+export type Finish = (exitCode: number) => void;
+
+/** Verbs whose failures before the program runs have exit codes of their own. */
+const STARTERS = new Set(['run', 'restore', 'restore-explain']);
+
+/** Runs one command line, the words behind `forkpoint`, and returns the exit code. Prints errors itself. */
+export async function runCommandLine(cli: Cli, words: readonly string[], version: string): Promise<number> {
+  let exitCode: number = EXIT.done;
+  let complaint = '';
+  const isHandover = words[0] === 'restore-explain';
+  // `restore-explain REASON DETAIL -- ARG...` is how the launcher hands a restore over.
+  const handover: Handover | undefined = isHandover
+    ? { reason: words[1] ?? '', detail: words[2] ?? '', args: words.slice(4) }
+    : undefined;
+  const program = build(cli, { version, handover, finish: (code) => (exitCode = code) });
+  program.configureOutput({
+    writeOut: (text) => cli.writeOut(text),
+    writeErr: (text) => cli.writeErr(text),
+    outputError: (text) => (complaint += text),
+  });
+  for (const command of program.commands) command.copyInheritedSettings(program);
+  try {
+    await program.parseAsync(handover === undefined ? [...words] : ['restore', ...handover.args], {
+      from: 'user',
+    });
+    return exitCode;
+  } catch (error) {
+    if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
+    if (error instanceof CommanderError) return printError(cli, usageOf(error, complaint));
+    const code = printError(cli, error);
+    const isOurs = code === EXIT.user || code === EXIT.engine;
+    return isOurs && STARTERS.has(words[0] ?? '') ? EXIT.ours : code;
+  }
+}
+
+function build(
+  cli: Cli,
+  given: { version: string; handover: Handover | undefined; finish: Finish },
+): Command {
+  const { version, handover, finish } = given;
+  const program = new Command('forkpoint')
+    .description('Checkpoints, restores and forks warm programs: no root, no patched runtime, no daemon.')
+    .usage('<command> [options]')
+    .version(version, '-V, --version', 'print the version')
+    .enablePositionalOptions()
+    .exitOverride()
+    .addHelpText(
+      'after',
+      '\nExamples:\n  forkpoint run --name server -- node server.js\n  forkpoint checkpoint server ./warm\n  forkpoint restore ./warm',
+    );
+  addRun(program, cli, finish);
+  addCheckpoint(program, cli, finish);
+  addRestore(program, cli, finish, handover);
+  addPs(program, cli, finish);
+  addLogs(program, cli, finish);
+  addKill(program, cli, finish);
+  addWait(program, cli, finish);
+  addInspect(program, cli, finish);
+  addSetup(program, cli, finish);
+  addDoctor(program, cli, finish);
+  return program;
+}
+
+/** Turns commander's complaint into an error in this command line's own form. */
+function usageOf(error: CommanderError, complaint: string): CliError {
+  // Without a command commander has printed the whole help already.
+  if (error.code === 'commander.help') return usageError('a command is missing', 'Run `forkpoint help`');
+  const [first = '', ...rest] = complaint.trim().split('\n');
+  const guess = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(rest.join(' ').trim())?.[1];
+  const hint =
+    guess === undefined
+      ? undefined
+      : `Did you mean ${guess
+          .split(', ')
+          .map((word) => `\`${word}\``)
+          .join(', ')}?`;
+  const message = first
+    .replace(/^error: /, '')
+    .replaceAll(/'([^']*)'/g, '`$1`')
+    .replace(/\.$/, '');
+  return usageError(
+    message === '' ? error.message : message,
+    hint ?? 'Run `forkpoint help`, or `forkpoint COMMAND --help`',
+  );
+}
