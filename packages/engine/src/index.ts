@@ -1,0 +1,14 @@
+export { EngineError } from './error.ts';
+export type { EngineErrorCode } from './error.ts';
+export { engineDirectory, readEngine, setup } from './setup.ts';
+export type { SetupOptions, SetupResult } from './setup.ts';
+export { buildNative } from './native.ts';
+export type { NativeOptions, NativeResult } from './native.ts';
+export { findCompiler } from './compiler.ts';
+export type { Compiler, CompilerChoice } from './compiler.ts';
+export { withLock } from './lock.ts';
+export type { LockOptions } from './lock.ts';
+export { readEngineLog } from './engine-log.ts';
+export type { EngineLog, EngineLogCode } from './engine-log.ts';
+export { dumpArguments } from './dump-arguments.ts';
+export type { DumpOptions } from './dump-arguments.ts';
