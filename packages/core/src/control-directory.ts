@@ -107,27 +107,26 @@ export class ControlDirectory {
     throw new CoreError('ERR_FORKPOINT_PROTOCOL', `no line came on ${path} in ${MAX_EMPTY_OPENS} tries`);
   }
 
-  /** Waits for members/<pid>/outcome to exist, at most a few seconds, and opens it so that no line is missed. */
-  async startListening(): Promise<void> {
+  /** Waits a few seconds at most until the launcher has made members/<pid>/outcome; throws CoreError. */
+  async waitUntilJoined(): Promise<void> {
     const path = this.#outcomePath();
     const deadline = Date.now() + FIFO_LIMIT_MS;
     while (!fs.existsSync(path)) {
       if (Date.now() > deadline) throw noFifo(path);
       await pause(SLEEP_MS, true);
     }
-    this.stopListening();
-    this.#listener = openListener(path, '');
   }
 
-  /** Closes the FIFO that `startListening` or a pending answer left open. */
+  /** Opens members/<pid>/outcome, so that the launcher can write its next line at once. */
+  listen(): void {
+    this.stopListening();
+    this.#listener = openListener(this.#outcomePath(), '');
+  }
+
+  /** Closes the FIFO that `listen` or a pending answer left open. */
   stopListening(): void {
     this.#listener?.close();
     this.#listener = undefined;
-  }
-
-  /** Returns whether the FIFO is held open. */
-  isListening(): boolean {
-    return this.#listener !== undefined;
   }
 
   /**

@@ -17,6 +17,9 @@ const PUBLISH_LIMIT_MS = 1_800_000;
 // Taken before the program can replace them with a fake clock.
 const { setInterval: startInterval, clearInterval: stopInterval } = globalThis;
 
+/** Time limit for the answer to a request that this process has cancelled itself. */
+const CANCEL_LIMIT_MS = 5_000;
+
 /** What a member needs. */
 export interface MemberParts {
   readonly control: ControlDirectory;
@@ -105,7 +108,8 @@ export class Member {
     await keepAliveUntil(this.#lateAnswer);
     for (;;) {
       await this.#rounds.whenIdle();
-      await control.startListening();
+      await control.waitUntilJoined();
+      control.listen();
       // A process that was restored while it waited asks again: the launcher of its new pod knows nothing of it.
       if (sentAt !== this.#restores) control.send({ op: 'prepare', pid: process.pid, ...request });
       sentAt = this.#restores;
@@ -132,34 +136,49 @@ export class Member {
 
   /** Before hooks, the checkpoint itself, after hooks. Throws CheckpointException when it did not come to an answer. */
   async #round(ask: string | undefined): Promise<RoundResult> {
-    const before = await this.#rounds.before(this.identity);
-    if (before.length > 0) {
-      this.#cancel(ask, before, 'hook');
-      const errors = [...before, ...(await this.#rounds.after(this.identity))];
-      throw new CheckpointException({
-        code: 'ERR_FORKPOINT_HOOK',
-        message: `no checkpoint was made: ${describe(errors)}`,
-        resources: blockers(before, 'hook'),
-        errors,
-      });
-    }
-    try {
-      // Nobody would answer a `ready` that comes after the worker's time limit, and this thread would block for ever.
-      if (ask !== undefined && this.#parts.control.readAsk()?.ask !== ask) {
-        throw new CoreError(
-          'ERR_FORKPOINT_TIMEOUT',
-          'the before hooks ended after the time limit of the checkpoint',
-        );
+    const failures = await this.#rounds.before(this.identity);
+    const resources = blockers(failures, 'hook');
+    let result: RoundResult | undefined;
+    if (failures.length > 0) {
+      this.#cancel(ask, failures, 'hook');
+    } else {
+      try {
+        this.#assertStillAsked(ask);
+        result = this.#freeze(ask);
+      } catch (error) {
+        failures.push(error);
       }
-      const { answer, errors } = this.#freeze(ask);
-      return { answer, errors: [...errors, ...(await this.#rounds.after(this.identity))] };
-    } catch (error) {
-      const errors = [error, ...(await this.#rounds.after(this.identity))];
-      throw new CheckpointException({
-        code: codeOf(error, 'ERR_FORKPOINT_FAILED'),
-        message: `no checkpoint was made: ${describe(errors)}`,
-        errors,
-      });
+    }
+    const after = await this.#rounds.after(this.identity);
+    if (result !== undefined) return { answer: result.answer, errors: [...result.errors, ...after] };
+    await this.#dropAnswer();
+    const errors = [...failures, ...after];
+    throw new CheckpointException({
+      code: resources.length > 0 ? 'ERR_FORKPOINT_HOOK' : codeOf(errors[0], 'ERR_FORKPOINT_FAILED'),
+      message: `no checkpoint was made: ${describe(errors)}`,
+      resources,
+      errors,
+    });
+  }
+
+  #assertStillAsked(ask: string | undefined): void {
+    // A `ready` that comes after the worker's time limit would block this thread for nothing.
+    if (ask !== undefined && this.#parts.control.readAsk()?.ask !== ask) {
+      throw new CoreError(
+        'ERR_FORKPOINT_TIMEOUT',
+        'the before hooks ended after the time limit of the checkpoint',
+      );
+    }
+  }
+
+  /** Reads the `failed` that a cancelled request of this process is answered with, so that it meets no later one. */
+  async #dropAnswer(): Promise<void> {
+    try {
+      await this.#parts.control.nextAnswer(CANCEL_LIMIT_MS);
+    } catch {
+      // Nothing came. The caller is about to report the reason of the cancellation, which matters more.
+    } finally {
+      this.#parts.control.stopListening();
     }
   }
 
@@ -261,6 +280,7 @@ export class Member {
     // JSON may write a character in six bytes; half of the limit for the list leaves room for the message.
     while (Buffer.byteLength(JSON.stringify(resources)) > MAX_REQUEST_BYTES / 2) resources.pop();
     try {
+      if (ask === undefined) this.#parts.control.listen();
       const named = ask === undefined ? {} : { ask };
       this.#parts.control.send({ op: 'cancel', pid: process.pid, ...named, message, resources });
     } catch (error) {
