@@ -1,0 +1,65 @@
+// The state of the inner launcher, shared by pod.c, supervise.c and worker.c.
+#ifndef FORKPOINT_POD_H
+#define FORKPOINT_POD_H
+
+#include "launcher.h"
+
+#define LINE_MAX_BYTES (64 << 10)
+#define QUEUE_MAX 64
+#define WORKER_BUFFER (1 << 20)
+
+// One line on its way to somebody who blocks in opening a FIFO.
+struct delivery {
+  char *path, *line;
+  pid_t pid;  // 0 while another delivery to the same FIFO is under way
+};
+
+struct pod {
+  struct run *run;
+  int signals, request, pty, pty_slave;
+  pid_t program;
+  int program_status, program_gone, published;
+  // The worker of the checkpoint under way.
+  pid_t worker;
+  int to_worker, from_worker;
+  char buffer[WORKER_BUFFER];
+  size_t buffered;
+  char *waiting[QUEUE_MAX];  // FIFOs that get `failed` when the worker dies
+  size_t waits;
+  // CRIU under way.
+  pid_t criu;
+  long long criu_started, criu_deadline;
+  int stopped;  // a dump has left the program stopped
+  char *queue[QUEUE_MAX];  // requests to be served after the present one
+  size_t queued;
+  char line[LINE_MAX_BYTES];
+  size_t line_length;
+  struct delivery delivery[QUEUE_MAX];
+  size_t deliveries;
+};
+
+extern struct pod pod;
+
+
+// pod.c
+void fail(int code, const char *format, ...) __attribute__((noreturn, format(printf, 2, 3)));
+void write_state(const char *text);
+void make_member(long pid);
+void unblock_signals(void);
+
+// supervise.c
+void pod_answer(const char *path, const char *line);
+void start_deliveries(void);
+void open_request(void);
+void supervise(void) __attribute__((noreturn));
+
+// worker.c
+void start_worker(char *request);
+void tell_worker(const char *key, size_t count, char **fields);
+void add_waiting(const char *path);
+void read_worker(void);
+void worker_ended(int status);
+void dump_ended(const char *status);
+void next_request(void);
+
+#endif

@@ -1,0 +1,401 @@
+// `launcher restore`: reads the command line and the image's restore plan, checks what a stat(2) can check, opens the
+// sockets, and has CRIU restore the program. Whatever is unusual goes to the Node command line, whose work it is to explain.
+#include "launcher.h"
+
+#include <arpa/inet.h>
+#include <errno.h>
+#include <fcntl.h>
+#include <netinet/in.h>
+#include <netinet/tcp.h>
+#include <sched.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/un.h>
+#include <time.h>
+#include <unistd.h>
+
+#define OPTIONS_MAX 256
+
+struct options {
+  const char *image, *name, *to, *cwd;
+  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX];
+  size_t envs, listens;
+  char **args;
+  int detach, json, no_reseed;
+  long timeout_ms;
+  char **all;
+};
+
+static void explain(const struct options *options, const char *reason, const char *detail) __attribute__((noreturn));
+static void explain(const struct options *options, const char *reason, const char *detail) {
+  exec_cli("restore-explain", reason, detail, options->all);
+}
+
+// Takes an option with a value, written `--key value` or `--key=value`; NULL when it is another option.
+static const char *option_value(const char *key, char ***at) {
+  size_t length = strlen(key);
+  if (strncmp(**at, key, length) != 0) return NULL;
+  if ((**at)[length] == '=') return **at + length + 1;
+  if ((**at)[length] != 0 || (*at)[1] == NULL) return NULL;
+  return *++*at;
+}
+
+static void parse(struct options *options, char **arguments) {
+  static char *nothing[] = {NULL};
+  options->all = arguments;
+  options->args = nothing;
+  options->timeout_ms = 60000;
+  for (char **at = arguments; *at != NULL; at++) {
+    const char *value;
+    if (strcmp(*at, "--") == 0) {
+      options->args = at + 1;
+      break;
+    }
+    if ((*at)[0] != '-' && options->image == NULL) options->image = *at;
+    else if ((value = option_value("--name", &at)) != NULL) options->name = value;
+    else if ((value = option_value("--to", &at)) != NULL) options->to = value;
+    else if ((value = option_value("--cwd", &at)) != NULL) options->cwd = value;
+    else if (options->envs < OPTIONS_MAX && (value = option_value("--env", &at)) != NULL) options->env[options->envs++] = value;
+    else if (options->listens < OPTIONS_MAX && (value = option_value("--listen", &at)) != NULL) options->listen[options->listens++] = value;
+    else if ((value = option_value("--timeout", &at)) != NULL) {
+      char *end;
+      options->timeout_ms = (long)(strtod(value, &end) * 1000);
+      if (*end != 0 || options->timeout_ms <= 0) explain(options, "usage", *at);
+    } else if (strcmp(*at, "-d") == 0 || strcmp(*at, "--detach") == 0) options->detach = 1;
+    else if (strcmp(*at, "--json") == 0) options->json = 1;
+    else if (strcmp(*at, "--no-reseed") == 0) options->no_reseed = 1;
+    else if (strcmp(*at, "--or-run") == 0 || strcmp(*at, "--ignore-restore-if-unavailable") == 0) continue;
+    else explain(options, "usage", *at);
+  }
+  if (options->image == NULL) explain(options, "usage", "no image");
+  for (size_t i = 0; i < options->envs; i++)
+    if (strchr(options->env[i], '=') == NULL || options->env[i][0] == '=') explain(options, "usage", options->env[i]);
+}
+
+static const char *home_directory(const struct options *options) {
+  const char *home = getenv("FORKPOINT_HOME"), *data = getenv("XDG_DATA_HOME"), *user = getenv("HOME");
+  if (home != NULL && *home != 0) {
+    if (home[0] != '/') explain(options, "home", home);
+    return home;
+  }
+  if (data != NULL && data[0] == '/') return join(data, "/forkpoint", NULL);
+  if (user == NULL || user[0] != '/') explain(options, "home", "HOME is not set");
+  return join(user, "/.local/share/forkpoint", NULL);
+}
+
+// ---- checks ----
+
+static void check_cpu(const struct options *options, const struct plan *plan) {
+  uint32_t words[16];
+  size_t count;
+  const struct record *record = plan_find(plan, "cpu");
+  cpu_words(words, &count);
+  for (size_t i = 0; record != NULL && i + 1 < record->count && i < count; i++)
+    if ((strtoul(record->field[i + 1], NULL, 16) & ~(unsigned long)words[i]) != 0) explain(options, "cpu", record->field[i + 1]);
+}
+
+static void check_files(const struct options *options, const struct plan *plan) {
+  for (size_t i = 0; i < plan->count; i++) {
+    const struct record *record = &plan->record[i];
+    struct stat status;
+    if (strcmp(record->key, "cwd") == 0) {
+      for (size_t j = 0; j < record->count; j++)
+        if (stat(record->field[j], &status) != 0 || !S_ISDIR(status.st_mode)) explain(options, "cwd", record->field[j]);
+    }
+    if (strcmp(record->key, "file") != 0 || record->count < 3) continue;
+    if (stat(record->field[0], &status) != 0) explain(options, "file", record->field[0]);
+    long long mtime = (long long)status.st_mtim.tv_sec * 1000000000 + status.st_mtim.tv_nsec;
+    if (strcmp(record->field[1], "-") != 0 && atoll(record->field[1]) != (long long)status.st_size)
+      explain(options, "file", record->field[0]);
+    if (strcmp(record->field[2], "-") != 0 && atoll(record->field[2]) != mtime) explain(options, "file", record->field[0]);
+  }
+}
+
+// ---- slots ----
+
+// Splits an address given by the user: PORT, HOST:PORT or [HOST]:PORT.
+static void split_address(const struct options *options, const char *text, char *host, size_t size, const char **port) {
+  const char *colon = strrchr(text, ':');
+  *port = colon != NULL ? colon + 1 : text;
+  if (colon != NULL) {
+    size_t length = (size_t)(colon - text);
+    if (length > 1 && text[0] == '[' && text[length - 1] == ']') text++, length -= 2;
+    if (length >= size) explain(options, "listen", text);
+    memcpy(host, text, length);
+    host[length] = 0;
+  }
+  char *end;
+  long number = strtol(*port, &end, 10);
+  if (**port == 0 || *end != 0 || number < 0 || number > 65535) explain(options, "listen", text);
+}
+
+static int has_option(const char *options, const char *name) {
+  size_t length = strlen(name);
+  for (const char *at = options; (at = strstr(at, name)) != NULL; at += length)
+    if ((at == options || at[-1] == ',') && (at[length] == 0 || at[length] == ',')) return 1;
+  return 0;
+}
+
+static void open_tcp(const struct options *options, struct slot *slot, const char *given) {
+  char host[256], shown[320];
+  const char *port = slot->field[2], *flags = slot->field[4];
+  union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } address;
+  socklen_t length = sizeof address;
+  int one = 1, only = has_option(flags, "v6only");
+  snprintf(host, sizeof host, "%s", slot->field[1]);
+  if (given != NULL) split_address(options, given, host, sizeof host, &port);
+  memset(&address, 0, sizeof address);
+  if (inet_pton(AF_INET6, host, &address.v6.sin6_addr) == 1) {
+    address.v6.sin6_family = AF_INET6;
+    address.v6.sin6_port = htons((uint16_t)atoi(port));
+  } else if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &address.v4.sin_addr) == 1) {
+    address.v4.sin_family = AF_INET;
+    address.v4.sin_port = htons((uint16_t)atoi(port));
+    length = sizeof address.v4;
+  } else {
+    explain(options, "listen", host);
+  }
+  int family = address.any.sa_family;
+  slot->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (slot->fd < 0) explain(options, "listen", host);
+  setsockopt(slot->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
+  if (has_option(flags, "reuseport")) setsockopt(slot->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+  if (has_option(flags, "nodelay")) setsockopt(slot->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
+  if (family == AF_INET6) setsockopt(slot->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
+  snprintf(shown, sizeof shown, family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
+  if (bind(slot->fd, &address.any, length) != 0 || listen(slot->fd, atoi(slot->field[3])) != 0)
+    explain(options, errno == EADDRINUSE ? "in-use" : "listen", shown);
+  if (getsockname(slot->fd, &address.any, &length) == 0)
+    snprintf(shown, sizeof shown, family == AF_INET6 ? "[%s]:%u" : "%s:%u", host,
+             ntohs(family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port));
+  slot->address = must(strdup(shown));
+}
+
+static void open_unix(const struct options *options, struct slot *slot, const char *given) {
+  const char *path = given != NULL ? given : slot->field[0];
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  if (strncmp(path, "unix:", 5) == 0) path += 5;
+  if (*path == 0 || strlen(path) >= sizeof address.sun_path) explain(options, "listen", path);
+  strcpy(address.sun_path, path);
+  socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
+  // `@name` is how an abstract address is written.
+  if (path[0] == '@') address.sun_path[0] = 0, length--;
+  slot->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  if (slot->fd < 0 || probe < 0) explain(options, "listen", path);
+  if (path[0] != '@' && connect(probe, (struct sockaddr *)&address, length) == 0) explain(options, "in-use", path);
+  // Nobody answers: what is there was left behind by a program that has ended.
+  if (path[0] != '@' && errno == ECONNREFUSED) unlink(path);
+  close(probe);
+  if (bind(slot->fd, (struct sockaddr *)&address, length) != 0 || listen(slot->fd, atoi(slot->field[1])) != 0)
+    explain(options, errno == EADDRINUSE ? "in-use" : "listen", path);
+  if (path[0] != '@') chmod(path, (mode_t)strtol(slot->field[2], NULL, 8));
+  slot->address = must(strdup(path));
+}
+
+static int slot_matches(const struct slot *slot, const char *text, size_t length) {
+  if (strlen(slot->id) == length && strncmp(slot->id, text, length) == 0) return 1;
+  return slot->kind == SLOT_TCP && strlen(slot->field[2]) == length && strncmp(slot->field[2], text, length) == 0;
+}
+
+static void open_sockets(const struct options *options, struct run *run) {
+  int used[OPTIONS_MAX] = {0};
+  for (size_t i = 0; i < run->slots; i++) {
+    struct slot *slot = &run->slot[i];
+    const char *given = NULL;
+    for (size_t j = 0; j < options->listens; j++) {
+      const char *equals = strchr(options->listen[j], '=');
+      if (equals == NULL) explain(options, "listen", options->listen[j]);
+      if (!slot_matches(slot, options->listen[j], (size_t)(equals - options->listen[j]))) continue;
+      given = equals + 1;
+      used[j] = 1;
+    }
+    int to_unix = given != NULL && (given[0] == '/' || strncmp(given, "unix:", 5) == 0);
+    if (slot->kind == SLOT_TCP && to_unix) explain(options, "listen", given);
+    if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
+    if (slot->kind == SLOT_UNIX) open_unix(options, slot, given);
+  }
+  for (size_t j = 0; j < options->listens; j++)
+    if (!used[j]) explain(options, "no-slot", options->listen[j]);
+}
+
+static void read_slots(const struct options *options, struct run *run) {
+  static const struct { const char *name; enum slot_kind kind; size_t fields; } kinds[] = {
+      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 3}};
+  for (size_t i = 0; i < run->plan->count; i++) {
+    const struct record *record = &run->plan->record[i];
+    if (strcmp(record->key, "slot") != 0) continue;
+    struct slot *slot = &run->slot[run->slots++];
+    size_t k = 0;
+    if (run->slots == SLOTS_MAX || record->count < 5) explain(options, "plan", "slot");
+    while (k < 5 && strcmp(kinds[k].name, record->field[1]) != 0) k++;
+    if (k == 5 || record->count < 5 + kinds[k].fields) explain(options, "plan", record->field[1]);
+    *slot = (struct slot){kinds[k].kind, record->field[0], record->field[2], atoi(record->field[3]), atoi(record->field[4]),
+                          record->field + 5, NULL, -1};
+  }
+}
+
+// In the pod: the program's own descriptors 0 to 2, where the image has slots for them.
+void restore_fill_slots(struct run *run) {
+  for (size_t i = 0; i < run->slots; i++) {
+    struct slot *slot = &run->slot[i];
+    if (slot->kind <= SLOT_STDERR) slot->fd = pod_open_stdio(run, (int)slot->kind);
+    // What is passed keeps its own flags in the kernel, so O_NONBLOCK has to be as the program left it: a blocking
+    // end of a channel hangs it.
+    int is_file = slot->kind <= SLOT_STDERR && run->stdio[slot->kind].kind != STDIO_PASS && run->stdio[slot->kind].kind != STDIO_PUMP;
+    if (!is_file) set_nonblocking(slot->fd, (slot->flags & O_NONBLOCK) != 0);
+  }
+}
+
+// Starts CRIU; the restored program becomes our child.
+pid_t restore_spawn(struct run *run) {
+  char *arguments[CRIU_ARGS_MAX], work[4200], log[4300];
+  size_t n = 0;
+  const struct record *extra = plan_find(run->plan, "criu");
+  pid_t pid = fork();
+  if (pid != 0) return pid;
+  snprintf(work, sizeof work, "%s/work", run->dir);
+  mkdir(work, 0700);
+  snprintf(log, sizeof log, "%s/restore.log", run->dir);
+  const char *fixed[] = {"--unprivileged", "-D", run->image, "-W", work, "-o", log, "-v2", "--tcp-close", "--skip-in-flight",
+                         "--restore-detached", "--restore-sibling"};
+  for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) arguments[n++] = (char *)fixed[i];
+  for (size_t i = 0; extra != NULL && i < extra->count && n < CRIU_ARGS_MAX - 2 * SLOTS_MAX - 2; i++) arguments[n++] = extra->field[i];
+  for (size_t i = 0; i < run->slots; i++) {
+    struct slot *slot = &run->slot[i];
+    char *value = must(malloc(strlen(slot->key) + 32));
+    int fd = fcntl(slot->fd, F_DUPFD, 100);
+    sprintf(value, "fd[%d]:%s", fd, slot->key);
+    arguments[n++] = (char *)"--inherit-fd";
+    arguments[n++] = value;
+  }
+  int out = open(join(run->dir, "/launcher.log", NULL), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
+  dup2(out, 2);
+  // The program's ipc namespace, unless the image brings one.
+  if (unshare(CLONE_NEWIPC) != 0) _exit(EXIT_OURS);
+  pod_exec_criu(run, "restore", n, arguments);
+  _exit(EXIT_OURS);
+}
+
+// ---- the command ----
+
+static const char *json_array(char **items) {
+  struct text text = {0};
+  text_print(&text, "[");
+  for (size_t i = 0; items[i] != NULL; i++) {
+    if (i > 0) text_print(&text, ",");
+    text_json(&text, items[i]);
+  }
+  text_print(&text, "]");
+  return text.bytes;
+}
+
+static const char *json_environment(const struct options *options) {
+  struct text text = {0};
+  text_print(&text, "{");
+  for (size_t i = 0; i < options->envs; i++) {
+    char *name = must(strdup(options->env[i])), *equals = strchr(name, '=');
+    *equals = 0;
+    if (i > 0) text_print(&text, ",");
+    text_json(&text, name);
+    text_print(&text, ":");
+    text_json(&text, equals + 1);
+    free(name);
+  }
+  text_print(&text, "}");
+  return text.bytes;
+}
+
+static char *absolute(const char *path) {
+  char cwd[4096];
+  if (path[0] == '/') return must(strdup(path));
+  if (getcwd(cwd, sizeof cwd) == NULL) bail(EXIT_OURS, "cannot find out the working directory:");
+  return join(cwd, "/", path, NULL);
+}
+
+static void load(const struct options *options, struct run *run) {
+  struct stat status;
+  size_t length;
+  run->home = home_directory(options);
+  int is_path = strchr(options->image, '/') != NULL || options->image[0] == '.';
+  char *image = is_path ? absolute(options->image) : join(run->home, "/images/", options->image, NULL);
+  char *real = realpath(image, NULL);
+  if (real == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode)) explain(options, "no-image", image);
+  run->image = real;
+  char *bytes = read_file(join(real, "/restore.plan", NULL), 64u << 20, &length);
+  run->plan = must(calloc(1, sizeof *run->plan));
+  if (bytes == NULL || plan_parse(bytes, length, run->plan, NULL) != 0) explain(options, "plan", real);
+  const char *kind = plan_text(run->plan, "forkpoint-plan", 0), *version = plan_text(run->plan, "forkpoint-plan", 1);
+  if (kind == NULL || version == NULL || strcmp(kind, "restore") != 0 || strcmp(version, "1") != 0) explain(options, "plan", real);
+  static const char *const needed[] = {"image", "origin", "generation", "taken", "root", "pidbase", "ctl", "command", "cpu"};
+  for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
+    if (plan_text(run->plan, needed[i], 0) == NULL) explain(options, "plan", needed[i]);
+}
+
+static void take_plan(const struct options *options, struct run *run) {
+  const struct record *clock = plan_find(run->plan, "clock");
+  run->image_id = plan_text(run->plan, "image", 0);
+  run->parent_id = plan_text(run->plan, "origin", 0);
+  run->generation = atol(plan_text(run->plan, "generation", 0)) + 1;
+  run->taken_ms = atoll(plan_text(run->plan, "taken", 0));
+  run->root_pid = atol(plan_text(run->plan, "root", 0));
+  run->pid_base = atol(plan_text(run->plan, "pidbase", 0));
+  run->ctl_mount = plan_text(run->plan, "ctl", 0);
+  run->command = plan_text(run->plan, "command", 0);
+  for (size_t i = 0; clock != NULL && clock->count == 4 && i < 4; i++) run->clock[i] = atoll(clock->field[i]);
+  run->has_clock = clock != NULL && clock->count == 4;
+  run->detach = options->detach;
+  run->json = options->json;
+  run->reseed = !options->no_reseed;
+  run->timeout_ms = options->timeout_ms;
+  run->to = options->to;
+  run->to_cwd = options->to != NULL ? absolute(".") : NULL;
+  run->new_cwd = options->cwd != NULL ? absolute(options->cwd) : NULL;
+  run->args_json = json_array(options->args);
+  run->env_json = json_environment(options);
+  run->arguments = options->all;
+}
+
+static void make_run_directory(struct run *run, const struct options *options) {
+  unsigned char bytes[6];
+  char id[16];
+  if (random_bytes(bytes, sizeof bytes) != 0) bail(EXIT_OURS, "cannot read /dev/urandom:");
+  for (int i = 0; i < 6; i++) snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+  run->id = must(strdup(id));
+  run->name = options->name != NULL ? options->name : run->id;
+  run->dir = join(run->home, "/runs/", id, NULL);
+  if (mkdir(run->dir, 0700) != 0) explain(options, "home", run->dir);
+  if (mkdir(run->ctl_mount, 0700) != 0 && errno != EEXIST) explain(options, "mount-point", run->ctl_mount);
+}
+
+int restore_main(int count, char **arguments) {
+  static struct options options;
+  static struct run run;
+  static char *worker[3];
+  struct stat status;
+  (void)count;
+  run.started_ms = now_ms(CLOCK_REALTIME);
+  parse(&options, arguments);
+  load(&options, &run);
+  take_plan(&options, &run);
+  run.engine = engine_prefix(run.home);
+  if (run.engine == NULL || access(run.engine[0], X_OK) != 0) explain(&options, "engine", "not set up");
+  if (run.new_cwd != NULL && (stat(run.new_cwd, &status) != 0 || !S_ISDIR(status.st_mode))) explain(&options, "cwd", run.new_cwd);
+  check_cpu(&options, run.plan);
+  check_files(&options, run.plan);
+  read_slots(&options, &run);
+  open_sockets(&options, &run);
+  make_run_directory(&run, &options);
+  const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
+  worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");
+  worker[1] = join(library != NULL ? library : "", "/dist/worker.cjs", NULL);
+  run.worker = worker;
+  int pollable[3] = {0, 0, 0};
+  for (size_t i = 0; i < run.slots; i++)
+    if (run.slot[i].kind <= SLOT_STDERR) pollable[run.slot[i].kind] = run.slot[i].pollable;
+  stdio_classify(&run, pollable);
+  return run_pod(&run);
+}

@@ -1,0 +1,227 @@
+// The inner launcher's main loop: requests, answers, signals, CRIU's time limit, and the program's end.
+#include "pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+// Waits in open(2) until the reader is there, writes the line, and stays until it has been read: a second line must not
+// reach the reader of the first.
+static void deliver_main(const struct delivery *delivery) {
+  struct timespec pause = {0, 500000};
+  alarm(3600);
+  unblock_signals();
+  int fd = open(delivery->path, O_WRONLY | O_CLOEXEC), left = 1;
+  if (fd < 0) _exit(1);
+  signal(SIGPIPE, SIG_IGN);
+  size_t length = strlen(delivery->line);
+  for (size_t done = 0; done < length;) {
+    ssize_t count = write(fd, delivery->line + done, length - done);
+    if (count < 0 && errno != EINTR) _exit(1);
+    if (count > 0) done += (size_t)count;
+  }
+  while (ioctl(fd, FIONREAD, &left) == 0 && left > 0) {
+    struct pollfd closed = {fd, 0, 0};
+    if (poll(&closed, 1, 0) > 0 && (closed.revents & POLLERR)) break;
+    nanosleep(&pause, NULL);
+  }
+  _exit(0);
+}
+
+void start_deliveries(void) {
+  for (size_t i = 0; i < pod.deliveries; i++) {
+    struct delivery *delivery = &pod.delivery[i];
+    int blocked = delivery->pid != 0;
+    for (size_t j = 0; j < i; j++) blocked |= strcmp(pod.delivery[j].path, delivery->path) == 0;
+    if (blocked) continue;
+    delivery->pid = fork();
+    if (delivery->pid == 0) {
+      prctl(PR_SET_NAME, "fp-deliver");
+      deliver_main(delivery);
+    }
+  }
+}
+
+void pod_answer(const char *path, const char *line) {
+  for (size_t i = 0; i < pod.waits; i++)
+    if (strcmp(pod.waiting[i], path) == 0) {
+      free(pod.waiting[i]);
+      pod.waiting[i--] = pod.waiting[--pod.waits];
+    }
+  if (pod.deliveries == QUEUE_MAX) {
+    warn("too many answers are waiting to be read; one for %s is dropped", path);
+    return;
+  }
+  struct delivery *delivery = &pod.delivery[pod.deliveries++];
+  delivery->path = must(strdup(path));
+  size_t length = strlen(line);
+  delivery->line = join(line, length > 0 && line[length - 1] == '\n' ? "" : "\n", NULL);
+  delivery->pid = 0;
+  start_deliveries();
+}
+
+// Whoever blocks for this request would wait for ever once its worker is gone.
+static void note_asker(const char *op, long pid) {
+  char path[4200];
+  if (strcmp(op, "checkpoint") == 0 && pid > 0) snprintf(path, sizeof path, "%s/outcome", pod.run->ctl_mount);
+  else if (strcmp(op, "prepare") == 0 || strcmp(op, "ready") == 0)
+    snprintf(path, sizeof path, "%s/members/%ld/outcome", pod.run->ctl_mount, pid);
+  else return;
+  for (size_t i = 0; i < pod.waits; i++)
+    if (strcmp(pod.waiting[i], path) == 0) return;
+  add_waiting(path);
+}
+
+void next_request(void) {
+  if (pod.worker != 0 || pod.queued == 0) return;
+  char *line = pod.queue[0], op[32];
+  memmove(pod.queue, pod.queue + 1, --pod.queued * sizeof *pod.queue);
+  if (json_string(line, "op", op, sizeof op) == 0) note_asker(op, json_integer(line, "pid"));
+  start_worker(line);
+  free(line);
+}
+
+static void handle_request(char *line) {
+  char op[32];
+  long pid = json_integer(line, "pid");
+  if (json_string(line, "op", op, sizeof op) != 0) {
+    warn("a request without `op` is ignored: %.200s", line);
+  } else if (strcmp(op, "join") == 0) {
+    if (pid > 0) make_member(pid);
+  } else if (strcmp(op, "ready") == 0 || strcmp(op, "cancel") == 0) {
+    if (pod.worker != 0) {
+      note_asker(op, pid);
+      tell_worker("request", 1, &line);
+    } else if (strcmp(op, "ready") == 0) {
+      char path[4200];
+      snprintf(path, sizeof path, "%s/members/%ld/outcome", pod.run->ctl_mount, pid);
+      pod_answer(path, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_TOO_LATE\","
+                       "\"message\":\"The checkpoint was given up before this process was ready.\"}");
+    }
+  } else if (pod.queued < QUEUE_MAX) {
+    pod.queue[pod.queued++] = must(strdup(line));
+    next_request();
+  } else {
+    warn("more than %d requests are waiting; one is dropped", QUEUE_MAX);
+  }
+}
+
+void open_request(void) {
+  char *path = join(pod.run->ctl_mount, "/request", NULL);
+  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
+  if (fd < 0) fail(EXIT_OURS, "cannot open %s:", path);
+  // The new descriptor is open before the old one is closed, so that a writer in between loses nothing.
+  if (pod.request >= 0) close(pod.request);
+  pod.request = fd;
+  free(path);
+}
+
+static void read_requests(void) {
+  ssize_t count = read(pod.request, pod.line + pod.line_length, sizeof pod.line - pod.line_length - 1);
+  if (count == 0) {
+    open_request();  // After the last writer has gone poll(2) would report a hang-up for ever.
+    return;
+  }
+  if (count < 0) return;
+  pod.line_length += (size_t)count;
+  char *start = pod.line, *end;
+  while ((end = memchr(start, '\n', pod.line_length - (size_t)(start - pod.line))) != NULL) {
+    *end = 0;
+    if (end > start) handle_request(start);
+    start = end + 1;
+  }
+  pod.line_length -= (size_t)(start - pod.line);
+  memmove(pod.line, start, pod.line_length);
+  if (pod.line_length == sizeof pod.line - 1) {
+    warn("a request longer than %d bytes is ignored", LINE_MAX_BYTES);
+    pod.line_length = 0;
+  }
+}
+
+// ---- life and death ----
+
+static void end_pod(void) __attribute__((noreturn));
+static void end_pod(void) {
+  int status = pod.program_status;
+  int code = pod.published ? 0 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
+  char text[32];
+  // The worker sees the end of its input, removes what it has half made, and leaves.
+  if (pod.worker != 0) {
+    if (pod.to_worker >= 0) close(pod.to_worker);
+    long long deadline = now_ms(CLOCK_MONOTONIC) + 5000;
+    struct timespec pause = {0, 2000000};
+    while (waitpid(pod.worker, NULL, WNOHANG) == 0 && now_ms(CLOCK_MONOTONIC) < deadline) nanosleep(&pause, NULL);
+  }
+  snprintf(text, sizeof text, "exited %d\n", code);
+  write_state(text);
+  _exit(code);
+}
+
+static void reap(void) {
+  int status;
+  pid_t pid;
+  while ((pid = waitpid(-1, &status, WNOHANG)) > 0) {
+    if (pid == pod.program) {
+      pod.program_status = status;
+      pod.program_gone = 1;
+    } else if (pid == pod.worker) {
+      worker_ended(status);
+    } else if (pid == pod.criu) {
+      char text[16];
+      snprintf(text, sizeof text, "%d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+      dump_ended(text);
+    } else {
+      for (size_t i = 0; i < pod.deliveries; i++) {
+        if (pod.delivery[i].pid != pid) continue;
+        free(pod.delivery[i].path);
+        free(pod.delivery[i].line);
+        memmove(&pod.delivery[i], &pod.delivery[i + 1], (--pod.deliveries - i) * sizeof *pod.delivery);
+        start_deliveries();
+        break;
+      }
+    }
+  }
+}
+
+static void read_signals(void) {
+  struct signalfd_siginfo info;
+  while (read(pod.signals, &info, sizeof info) == sizeof info) {
+    if (info.ssi_signo == SIGCHLD) reap();
+    else if (info.ssi_signo != SIGWINCH || pod.pty < 0 || pod.run->image != NULL) kill(pod.program, (int)info.ssi_signo);
+  }
+}
+
+void supervise(void) {
+  while (!pod.program_gone) {
+    struct pollfd fds[3] = {{pod.signals, POLLIN, 0}, {pod.request, POLLIN, 0}, {pod.from_worker, POLLIN, 0}};
+    int timeout = -1;
+    if (pod.criu != 0) {
+      long long left = pod.criu_deadline - now_ms(CLOCK_MONOTONIC);
+      timeout = left > 0 ? (int)left : 0;
+    }
+    if (poll(fds, 3, timeout) < 0 && errno != EINTR) break;
+    if (fds[2].revents != 0) read_worker();
+    if (fds[1].revents != 0) read_requests();
+    if (fds[0].revents != 0) read_signals();
+    if (pod.criu != 0 && now_ms(CLOCK_MONOTONIC) >= pod.criu_deadline) {
+      pid_t criu = pod.criu;
+      kill(criu, SIGKILL);
+      waitpid(criu, NULL, 0);
+      dump_ended("timeout");
+    }
+  }
+  end_pod();
+}
+

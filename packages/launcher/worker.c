@@ -1,0 +1,190 @@
+// The checkpoint worker, as the launcher sees it: started for one request, spoken to over two pipes, and CRIU run for it.
+#include "pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <poll.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <time.h>
+#include <unistd.h>
+
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2
+#endif
+
+void tell_worker(const char *first, size_t count, char **fields) {
+  struct text text = {0};
+  if (pod.to_worker < 0) return;
+  text_print(&text, "%s:%zu", first, count);
+  text_add(&text, "", 1);
+  for (size_t i = 0; i < count; i++) text_add(&text, fields[i], strlen(fields[i]) + 1);
+  size_t done = 0;
+  while (done < text.length) {
+    ssize_t n = write(pod.to_worker, text.bytes + done, text.length - done);
+    if (n < 0 && errno == EINTR) continue;
+    if (n < 0) break;  // It has died; SIGCHLD says so.
+    done += (size_t)n;
+  }
+  free(text.bytes);
+}
+
+static void worker_main(struct run *run, int in, int out) {
+  uint32_t words[16];
+  char number[32], cpu[256];
+  size_t count, length = 0;
+  dup2(in, 0);
+  dup2(out, 1);
+  close_range(3, ~0U, 0);
+  unblock_signals();
+  cpu_words(words, &count);
+  for (size_t i = 0; i < count; i++) length += (size_t)snprintf(cpu + length, sizeof cpu - length, i > 0 ? " %08x" : "%08x", words[i]);
+  snprintf(number, sizeof number, "%d", (int)pod.program);
+  unsetenv("LD_PRELOAD");
+  unsetenv("NODE_OPTIONS");
+  unsetenv("FORKPOINT_DIR");
+  setenv("FORKPOINT_RUN_DIR", run->dir, 1);
+  setenv("FORKPOINT_HOME", run->home, 1);
+  setenv("FORKPOINT_ROOT_PID", number, 1);
+  setenv("FORKPOINT_CPU", cpu, 1);
+  setenv("FORKPOINT_CTL", run->ctl_mount, 1);
+  if (run->to != NULL) setenv("FORKPOINT_TO", run->to, 1);
+  if (run->to_cwd != NULL) setenv("FORKPOINT_TO_CWD", run->to_cwd, 1);
+  drop_capabilities();
+  execvp(run->worker[0], run->worker);
+  warn("cannot execute the worker %s:", run->worker[0]);
+  _exit(EXIT_NOT_FOUND);
+}
+
+void start_worker(char *request) {
+  int in[2], out[2];
+  if (pipe2(in, O_CLOEXEC) != 0 || pipe2(out, O_CLOEXEC) != 0) {
+    warn("cannot start a worker:");
+    return;
+  }
+  pod.worker = fork();
+  if (pod.worker == 0) worker_main(pod.run, in[0], out[1]);
+  close(in[0]);
+  close(out[1]);
+  pod.to_worker = in[1];
+  pod.from_worker = out[0];
+  set_nonblocking(pod.from_worker, 1);
+  pod.buffered = 0;
+  tell_worker("request", 1, &request);
+}
+
+void add_waiting(const char *path) {
+  if (pod.waits < QUEUE_MAX) pod.waiting[pod.waits++] = must(strdup(path));
+}
+
+static void start_dump(const struct record *record) {
+  long limit = record->count > 0 ? atol(record->field[0]) : 0;
+  pod.criu = fork();
+  if (pod.criu == 0) pod_exec_criu(pod.run, "dump", record->count - 1, record->field + 1);
+  pod.criu_started = now_ms(CLOCK_MONOTONIC);
+  pod.criu_deadline = pod.criu_started + (limit > 0 ? limit : pod.run->timeout_ms);
+  for (size_t i = 0; i < record->count; i++) pod.stopped |= strcmp(record->field[i], "--leave-stopped") == 0;
+}
+
+void dump_ended(const char *status) {
+  char milliseconds[32];
+  snprintf(milliseconds, sizeof milliseconds, "%lld", now_ms(CLOCK_MONOTONIC) - pod.criu_started);
+  char *fields[] = {(char *)status, milliseconds};
+  pod.criu = 0;
+  // CRIU lets the tasks go when it fails or dies; a stop signal that it had already queued is undone here.
+  if (strcmp(status, "0") != 0 && pod.stopped) {
+    kill(-1, SIGCONT);
+    pod.stopped = 0;
+  }
+  tell_worker("dumped", 2, fields);
+}
+
+static void reply(int result) {
+  if (result == 0) {
+    tell_worker("ok", 0, NULL);
+  } else {
+    char name[16];
+    snprintf(name, sizeof name, "%d", errno);
+    char *fields[] = {name};
+    tell_worker("error", 1, fields);
+  }
+}
+
+static void obey_worker(const struct record *record) {
+  char **field = record->field;
+  if (strcmp(record->key, "dump") == 0 && record->count > 0 && pod.criu == 0) start_dump(record);
+  else if (strcmp(record->key, "answer") == 0 && record->count == 2) pod_answer(field[0], field[1]);
+  else if (strcmp(record->key, "waiting") == 0 && record->count == 1) add_waiting(field[0]);
+  else if (strcmp(record->key, "mkfifo") == 0 && record->count == 1) reply(make_fifo(field[0]));
+  else if (strcmp(record->key, "exchange") == 0 && record->count == 2)
+    reply((int)syscall(SYS_renameat2, AT_FDCWD, field[0], AT_FDCWD, field[1], RENAME_EXCHANGE));
+  else if (strcmp(record->key, "resume") == 0) {
+    for (size_t i = 0; i < record->count; i++)
+      if (atol(field[i]) > 1) kill((pid_t)atol(field[i]), SIGCONT);
+    pod.stopped = 0;
+  } else if (strcmp(record->key, "stop") == 0) {
+    pod.published = 1;
+    kill(pod.program, SIGKILL);
+  } else {
+    warn("the worker said `%s` with %zu fields, which is not understood", record->key, record->count);
+  }
+}
+
+void read_worker(void) {
+  ssize_t count = read(pod.from_worker, pod.buffer + pod.buffered, sizeof pod.buffer - pod.buffered);
+  if (count <= 0) {
+    if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+      close(pod.from_worker);
+      pod.from_worker = -1;
+    }
+    return;
+  }
+  pod.buffered += (size_t)count;
+  struct plan plan;
+  size_t used = 0;
+  // Only records whose last byte has arrived: the key of an incomplete one must stay as it is.
+  if (plan_parse(pod.buffer, pod.buffered, &plan, &used) != 0) {
+    warn("the worker sent something malformed; it is ended");
+    kill(pod.worker, SIGKILL);
+    return;
+  }
+  for (size_t i = 0; i < plan.count; i++) {
+    obey_worker(&plan.record[i]);
+    free(plan.record[i].field);
+  }
+  free(plan.record);
+  pod.buffered -= used;
+  memmove(pod.buffer, pod.buffer + used, pod.buffered);
+}
+
+void worker_ended(int status) {
+  while (pod.from_worker >= 0) {
+    size_t before = pod.buffered;
+    read_worker();
+    if (pod.from_worker >= 0 && pod.buffered == before) break;
+  }
+  if (pod.from_worker >= 0) close(pod.from_worker);
+  if (pod.to_worker >= 0) close(pod.to_worker);
+  pod.to_worker = pod.from_worker = -1;
+  pod.worker = 0;
+  if (pod.criu != 0) kill(pod.criu, SIGKILL);
+  if (pod.stopped && !pod.published) kill(-1, SIGCONT);
+  pod.stopped = 0;
+  while (pod.waits > 0) {
+    char *path = must(strdup(pod.waiting[0])), line[256];
+    snprintf(line, sizeof line, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_WORKER\",\"message\":"
+             "\"The checkpoint worker ended early (status %d); nothing was changed.\"}", status);
+    pod_answer(path, line);
+    free(path);
+  }
+  next_request();
+}
+

@@ -1,0 +1,214 @@
+import { randomBytes } from 'node:crypto';
+import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { dumpArguments, readEngineLog } from '@forkpoint/engine';
+import { summarize } from '@forkpoint/image';
+import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
+import type { Manifest, Request, Resource } from '@forkpoint/manifest';
+import { rewrite } from '@forkpoint/rewrite';
+import { discard, openDestination, publish } from '@forkpoint/store';
+import type { Destination } from '@forkpoint/store';
+import { describe } from './describe.ts';
+import { destinationOf } from './destination.ts';
+import { SupervisorError } from './error.ts';
+import type { LauncherLink } from './link.ts';
+import { leftOut, look } from './look.ts';
+import type { Look } from './look.ts';
+import { findMembers, gather } from './members.ts';
+import type { Member } from './members.ts';
+import { readText } from './proc.ts';
+import { restoreScript } from './restore-script.ts';
+import { frozenMs } from './statistics.ts';
+import { openSource } from './source.ts';
+import type { Surroundings } from './surroundings.ts';
+
+/** Longest time for members to come to a halt when the request names none, in milliseconds. */
+const READY_MS = 10_000;
+/** Longest time for one `criu dump` when the request names none, in milliseconds. */
+const DUMP_MS = 120_000;
+
+/** A checkpoint that has been published. */
+export interface Taken {
+  readonly image: string;
+  readonly manifest: Manifest;
+  /** Bytes of the image directory and of its pages. */
+  readonly sizes: { readonly total: number; readonly pages: number };
+  /** Milliseconds by step. `frozen` is criu's own figure: how long the program stood still. */
+  readonly times: { readonly total: number; readonly dump: number; readonly frozen: number };
+}
+
+/** Called at the points where somebody is told something. */
+export interface Progress {
+  /** The program was looked at and nothing stands in the way. */
+  prepared(): void;
+  /** The image is taken and the program runs again; publishing goes on. Not called when the program is to end. */
+  resumed(): void;
+}
+
+/** One checkpoint under way. */
+export interface Job {
+  readonly link: LauncherLink;
+  readonly request: Request;
+  readonly surroundings: Surroundings;
+  readonly versions: { readonly criu: string; readonly forkpoint: string };
+  /** Members that block by now; whoever fails afterwards answers them. */
+  readonly ready: Set<Member>;
+  /** FIFO, relative to the control directory, of an asker that is no member. */
+  readonly blockedAsker: string | null;
+}
+
+/** Looks at the program only: every finding, with nothing stopped and nothing written. */
+export function report(job: Job): Look {
+  return look(job.surroundings.rootPid, new Set([process.pid]));
+}
+
+/**
+ * Takes one checkpoint: looks, brings the members to a halt, dumps, rewrites, describes and publishes.
+ * Whatever fails, the program goes on, nothing is left behind and a SupervisorError (or an error of the packages below) is thrown.
+ */
+export async function takeCheckpoint(job: Job, progress: Progress): Promise<Taken> {
+  const started = performance.now();
+  const { link, request, surroundings } = job;
+  const before = report(job);
+  if (before.findings.length > 0) throw cannotCheckpoint(before.findings);
+  const destination = await openDestination(destinationOf(request, surroundings), surroundings.identity.id);
+  let stopped: readonly number[] = [];
+  try {
+    const members = request.uncoordinated === true ? [] : membersOf(job, before);
+    progress.prepared();
+    await gather(link, {
+      controlDirectory: surroundings.controlDirectory,
+      members,
+      announced: request.op === 'prepare' ? request.pid : null,
+      ask: request.ask ?? randomBytes(8).toString('hex'),
+      timeoutMs: request.timeoutMs ?? READY_MS,
+      ready: job.ready,
+    });
+    const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
+    if (request.stop === true) stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
+    const dumped = await dump(job, before, destination);
+    if (request.stop !== true) progress.resumed();
+    const manifest = finishImage(job, destination.temporary, { members, commands, taken: dumped.taken });
+    await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
+    return {
+      image: destination.path,
+      manifest: manifest.manifest,
+      sizes: manifest.sizes,
+      times: { total: performance.now() - started, dump: dumped.elapsedMs, frozen: dumped.frozenMs },
+    };
+  } catch (error) {
+    if (stopped.length > 0) link.resume(stopped);
+    await discard(destination);
+    throw error;
+  }
+}
+
+function membersOf(job: Job, before: Look): Member[] {
+  const alive = new Set(before.tree.filter(({ state }) => state !== 'Z').map(({ pid }) => pid));
+  const members = findMembers(job.surroundings.controlDirectory, alive);
+  // Who asked by the plain protocol blocks already, and cannot be asked again.
+  return job.request.op === 'checkpoint' ? members.filter(({ pid }) => pid !== job.request.pid) : members;
+}
+
+interface Dumped {
+  readonly elapsedMs: number;
+  readonly frozenMs: number;
+  readonly taken: { readonly wallMs: number; readonly monotonicNs: bigint };
+}
+
+async function dump(job: Job, before: Look, destination: Destination): Promise<Dumped> {
+  const { link, request, surroundings } = job;
+  const args = dumpArguments({
+    root: surroundings.rootPid,
+    imageDir: destination.temporary,
+    logName: 'dump.log',
+    leave: request.stop === true ? 'stopped' : 'running',
+    inotifyPaths: before.watchesFiles ? before.workingDirectories : [],
+  });
+  const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
+  const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
+  if (result.status !== 0) throw dumpFailure(destination.temporary, result.status);
+  const source = openSource(destination.temporary);
+  const dumped = new Set(summarize(source).processes.map(({ pid }) => pid));
+  const missing = leftOut(dumped, surroundings.rootPid, new Set([process.pid]), ticksNow());
+  if (missing.length > 0) throw cannotCheckpoint(missing);
+  return { elapsedMs: result.elapsedMs, frozenMs: frozenMs(destination.temporary), taken };
+}
+
+/** Rewrites CRIU's files, and adds ours. The dump's log and statistics go: they are of no use to a restore. */
+function finishImage(
+  job: Job,
+  directory: string,
+  facts: Pick<Parameters<typeof describe>[1], 'members' | 'commands' | 'taken'>,
+): { manifest: Manifest; sizes: Taken['sizes'] } {
+  const { surroundings } = job;
+  const source = openSource(directory);
+  const changed = rewrite(source, { ctlPath: surroundings.controlDirectory });
+  for (const [name, bytes] of changed.files) {
+    // A new file rather than a change in place: the old one may be a hard link.
+    rmSync(join(directory, name), { force: true });
+    writeFileSync(join(directory, name), bytes, { mode: 0o600 });
+  }
+  for (const name of ['dump.log', 'stats-dump']) rmSync(join(directory, name), { force: true });
+  const summary = summarize(openSource(directory));
+  const manifest = describe(directory, {
+    ...facts,
+    summary,
+    slots: changed.slots,
+    surroundings,
+    labels: job.request.labels ?? {},
+    versions: job.versions,
+  });
+  const pids = summary.processes.flatMap(({ pid, threads }) => [pid, ...threads]);
+  const plan = restorePlanOf(manifest, {
+    pidBase: Math.max(...pids),
+    blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
+    criu: ['--file-locks'],
+    cwds: [...new Set(summary.processes.map(({ cwd }) => cwd).filter((cwd) => cwd !== undefined))],
+  });
+  writeFileSync(join(directory, 'manifest.json'), serializeManifest(manifest), { mode: 0o600 });
+  writeFileSync(join(directory, 'restore.plan'), encodeRestorePlan(plan), { mode: 0o600 });
+  writeFileSync(join(directory, 'restore'), restoreScript(process.env['FORKPOINT_LIB'] ?? ''), { mode: 0o700 });
+  const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
+  return { manifest, sizes: { total: bytesOf(directory), pages } };
+}
+
+function cannotCheckpoint(findings: readonly Resource[]): SupervisorError {
+  const list = findings.map(({ what }) => what);
+  return new SupervisorError(
+    'ERR_FORKPOINT_CANNOT_CHECKPOINT',
+    findings.length === 1 ? `the program cannot be checkpointed: ${list[0]}` : `${findings.length} things stand in the way of a checkpoint`,
+    { resources: findings },
+  );
+}
+
+function dumpFailure(directory: string, status: number | 'timeout'): SupervisorError {
+  if (status === 'timeout') {
+    return new SupervisorError('ERR_FORKPOINT_TIMEOUT', 'criu did not finish the dump in time and was ended', {
+      hint: 'raise the limit with `--timeout SECONDS`',
+    });
+  }
+  const log = readEngineLog(readText(join(directory, 'dump.log')) ?? '');
+  return new SupervisorError(
+    'ERR_FORKPOINT_ENGINE',
+    `criu could not dump the program: ${log.reason ?? log.errors[0] ?? `it ended with status ${status}`}`,
+    {
+      ...(log.hint === null ? {} : { hint: log.hint }),
+      resources: log.errors.slice(0, 8).map((what) => ({ kind: 'criu', what })),
+    },
+  );
+}
+
+function bytesOf(directory: string): number {
+  return readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+}
+
+function commandOf(pid: number): string[] {
+  return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
+}
+
+// The present moment as start times of processes are counted: clock ticks since boot, 100 a second (USER_HZ).
+function ticksNow(): number {
+  const uptime = Number((readFileSync('/proc/uptime', 'utf8').split(' ')[0] ?? '0').trim());
+  return Math.floor(uptime * 100);
+}

@@ -1,0 +1,11 @@
+export { report, takeCheckpoint } from './checkpoint.ts';
+export type { Job, Progress, Taken } from './checkpoint.ts';
+export { SupervisorError } from './error.ts';
+export type { SupervisorErrorCode } from './error.ts';
+export { LauncherLink } from './link.ts';
+export type { DumpResult } from './link.ts';
+export { look } from './look.ts';
+export type { Look } from './look.ts';
+export { readSurroundings } from './surroundings.ts';
+export type { Surroundings } from './surroundings.ts';
+export { main } from './worker.ts';

@@ -1,0 +1,131 @@
+import type { Readable, Writable } from 'node:stream';
+import { createRecordReader, encodePlan } from '@forkpoint/manifest';
+import type { PlanRecord } from '@forkpoint/manifest';
+import { SupervisorError } from './error.ts';
+
+/** How a `criu dump` ended. */
+export interface DumpResult {
+  /** Exit status, or `timeout` when it was killed at its limit. */
+  readonly status: number | 'timeout';
+  readonly elapsedMs: number;
+}
+
+interface Waiter {
+  readonly resolve: (record: PlanRecord) => void;
+  readonly reject: (error: unknown) => void;
+}
+
+/**
+ * The worker's connection to the launcher (ARCHITECTURE.md, "The worker and the launcher"). Commands are answered in
+ * the order in which they are given. When the launcher closes the connection the program has ended, and everything
+ * that waits fails with ERR_FORKPOINT_ENDED.
+ */
+export class LauncherLink {
+  /** Aborted when the program has ended. */
+  readonly signal: AbortSignal;
+  readonly #out: Writable;
+  readonly #abort = new AbortController();
+  readonly #commands: Waiter[] = [];
+  readonly #requests: string[] = [];
+  readonly #readers: { resolve: (line: string) => void; reject: (error: unknown) => void }[] = [];
+
+  constructor(input: Readable, output: Writable) {
+    this.#out = output;
+    this.signal = this.#abort.signal;
+    const reader = createRecordReader();
+    input.on('data', (bytes: Uint8Array) => {
+      try {
+        for (const record of reader.push(bytes)) this.#take(record);
+      } catch (error) {
+        this.#end(error);
+      }
+    });
+    input.on('end', () => this.#end(ended()));
+    input.on('error', (error) => this.#end(error));
+    output.on('error', (error) => this.#end(error));
+  }
+
+  /** Returns the next request line: the first one, then every `ready` and `cancel`. */
+  async nextRequest(): Promise<string> {
+    const line = this.#requests.shift();
+    if (line !== undefined) return line;
+    this.signal.throwIfAborted();
+    return await new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  /** Has the launcher run `criu dump` for at most `limitMs`. */
+  async dump(limitMs: number, args: readonly string[]): Promise<DumpResult> {
+    const { fields } = await this.#command({ key: 'dump', fields: [String(limitMs), ...args] });
+    const [status, elapsed] = fields;
+    return { status: status === 'timeout' ? 'timeout' : Number(status), elapsedMs: Number(elapsed) };
+  }
+
+  /** Exchanges two directories atomically. */
+  async exchange(a: string, b: string): Promise<void> {
+    const { key, fields } = await this.#command({ key: 'exchange', fields: [a, b] });
+    if (key !== 'ok') {
+      throw new SupervisorError('ERR_FORKPOINT_PUBLISH', `cannot exchange ${a} and ${b}: errno ${fields[0]}`, {
+        hint: 'choose a destination that does not exist yet; this file system cannot exchange directories',
+      });
+    }
+  }
+
+  /** Tells the launcher that somebody blocks at a FIFO, so that it answers `failed` should this worker die. */
+  waiting(fifo: string): void {
+    this.#send({ key: 'waiting', fields: [fifo] });
+  }
+
+  /** Delivers one line to whoever opens the FIFO. */
+  answer(fifo: string, line: string): void {
+    this.#send({ key: 'answer', fields: [fifo, line] });
+  }
+
+  /** Lets stopped processes go on. */
+  resume(pids: readonly number[]): void {
+    this.#send({ key: 'resume', fields: pids.map(String) });
+  }
+
+  /** Ends the program: its image is published. */
+  stop(): void {
+    this.#send({ key: 'stop', fields: [] });
+  }
+
+  /** Resolves once everything said so far has reached the launcher's pipe. */
+  async flush(): Promise<void> {
+    if (this.#out.writableLength === 0) return;
+    await new Promise<void>((resolve) => this.#out.write('', () => resolve()));
+  }
+
+  #command(record: PlanRecord): Promise<PlanRecord> {
+    this.signal.throwIfAborted();
+    return new Promise((resolve, reject) => {
+      this.#commands.push({ resolve, reject });
+      this.#send(record);
+    });
+  }
+
+  #send(record: PlanRecord): void {
+    this.#out.write(encodePlan([record]));
+  }
+
+  #take(record: PlanRecord): void {
+    if (record.key === 'request') {
+      const line = record.fields[0] ?? '';
+      const reader = this.#readers.shift();
+      if (reader === undefined) this.#requests.push(line);
+      else reader.resolve(line);
+      return;
+    }
+    this.#commands.shift()?.resolve(record);
+  }
+
+  #end(reason: unknown): void {
+    if (this.signal.aborted) return;
+    this.#abort.abort(reason);
+    for (const waiter of [...this.#commands.splice(0), ...this.#readers.splice(0)]) waiter.reject(reason);
+  }
+}
+
+function ended(): SupervisorError {
+  return new SupervisorError('ERR_FORKPOINT_ENDED', 'the program ended before its checkpoint was complete');
+}

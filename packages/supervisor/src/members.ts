@@ -1,0 +1,112 @@
+import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { parseRequest } from '@forkpoint/manifest';
+import type { Resource } from '@forkpoint/manifest';
+import { SupervisorError } from './error.ts';
+import type { LauncherLink } from './link.ts';
+import { readText } from './proc.ts';
+
+/** A process of the program that runs the forkpoint library. */
+export interface Member {
+  readonly pid: number;
+  /** Path of the FIFO at which it blocks. */
+  readonly outcome: string;
+  /** What it said of itself when it joined; null when it was unreadable. */
+  readonly info: { readonly name: string; readonly version: string } | null;
+}
+
+/** Returns the members among the given pids. */
+export function findMembers(controlDirectory: string, pids: ReadonlySet<number>): Member[] {
+  const directory = join(controlDirectory, 'members');
+  return readdirSync(directory)
+    .map(Number)
+    .filter((pid) => pids.has(pid))
+    .map((pid) => ({ pid, outcome: join(directory, String(pid), 'outcome'), info: readInfo(directory, pid) }));
+}
+
+function readInfo(directory: string, pid: number): Member['info'] {
+  try {
+    const value: unknown = JSON.parse(readText(join(directory, String(pid), 'info.json')) ?? 'null');
+    const runtime: unknown = typeof value === 'object' && value !== null && 'runtime' in value ? value.runtime : null;
+    if (typeof runtime !== 'object' || runtime === null || !('name' in runtime) || !('version' in runtime)) return null;
+    return { name: String(runtime.name), version: String(runtime.version) };
+  } catch {
+    // A member that is just joining has written half of the file; only its version stays unknown.
+    return null;
+  }
+}
+
+/**
+ * Brings members to the point where they block: asks them with ask.json and SIGURG, except the one that announced the
+ * checkpoint itself, and waits until all are ready. Returns the members that block.
+ * Throws ERR_FORKPOINT_TIMEOUT, naming those that did not come, or ERR_FORKPOINT_HOOK when one cannot take part.
+ */
+export async function gather(
+  link: LauncherLink,
+  options: {
+    readonly controlDirectory: string;
+    readonly members: readonly Member[];
+    readonly announced: number | null;
+    readonly ask: string;
+    readonly timeoutMs: number;
+    readonly ready: Set<Member>;
+  },
+): Promise<void> {
+  const { controlDirectory, members, announced, ask, timeoutMs, ready } = options;
+  const asked = members.filter((member) => member.pid !== announced);
+  if (asked.length > 0) {
+    const path = join(controlDirectory, 'ask.json');
+    writeFileSync(`${path}.new`, `${JSON.stringify({ v: 1, ask, pids: asked.map(({ pid }) => pid) })}\n`, { mode: 0o600 });
+    renameSync(`${path}.new`, path);
+    for (const member of asked) signal(member.pid);
+  }
+  const deadline = setTimeoutSignal(timeoutMs);
+  try {
+    while (ready.size < members.length) {
+      const line = await Promise.race([link.nextRequest(), deadline.expired]);
+      if (line === null) throw late(members, ready, timeoutMs);
+      const request = parseRequest(line);
+      const member = members.find(({ pid }) => pid === request.pid);
+      if (member === undefined) continue;
+      if (request.ask !== undefined && request.ask !== ask && member.pid !== announced) continue;
+      if (request.op === 'cancel') throw cancelled(member, request.message, request.resources);
+      if (request.op === 'ready') ready.add(member);
+    }
+  } finally {
+    deadline.clear();
+  }
+}
+
+function signal(pid: number): void {
+  try {
+    process.kill(pid, 'SIGURG');
+  } catch {
+    // It has ended since the members were listed; the time limit or the dump will tell.
+  }
+}
+
+function setTimeoutSignal(timeoutMs: number): { expired: Promise<null>; clear: () => void } {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<null>((resolve) => {
+    timer = setTimeout(() => resolve(null), timeoutMs);
+  });
+  return { expired, clear: () => clearTimeout(timer) };
+}
+
+function late(members: readonly Member[], ready: ReadonlySet<Member>, timeoutMs: number): SupervisorError {
+  const missing = members.filter((member) => !ready.has(member));
+  return new SupervisorError(
+    'ERR_FORKPOINT_TIMEOUT',
+    `${missing.map(({ pid }) => `process ${pid}`).join(', ')} did not come to a halt within ${timeoutMs} ms`,
+    {
+      hint: 'a long synchronous loop or a slow hook holds it; raise the limit with `--timeout SECONDS`, or use `--uncoordinated`',
+      resources: missing.map(({ pid }) => ({ pid, kind: 'member', what: `process ${pid} was asked and did not answer` })),
+    },
+  );
+}
+
+function cancelled(member: Member, message: string | undefined, resources: readonly Resource[] = []): SupervisorError {
+  return new SupervisorError('ERR_FORKPOINT_HOOK', `process ${member.pid} cannot take part: ${message ?? 'no reason given'}`, {
+    resources,
+  });
+}

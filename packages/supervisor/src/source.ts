@@ -1,0 +1,30 @@
+import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { join } from 'node:path';
+import type { ImageSource } from '@forkpoint/image';
+
+/** Largest image file, pages apart, that is read whole: 256 MiB. */
+const FILE_MAX = 256 << 20;
+
+/** Returns an image directory as a source for the codec. Pages files are listed and never read whole. */
+export function openSource(directory: string): ImageSource {
+  const names = readdirSync(directory).filter((name) => name.endsWith('.img'));
+  return {
+    names,
+    read: (name) => {
+      const bytes = readFileSync(join(directory, name));
+      if (bytes.length > FILE_MAX) throw new RangeError(`${name} is larger than ${FILE_MAX} bytes`);
+      return bytes;
+    },
+  };
+}
+
+/** Reads a range of a file; shorter at its end. */
+export function readRange(path: string, offset: number, length: number): Uint8Array {
+  const fd = openSync(path, 'r');
+  try {
+    const bytes = Buffer.alloc(length);
+    return bytes.subarray(0, readSync(fd, bytes, 0, length, offset));
+  } finally {
+    closeSync(fd);
+  }
+}

@@ -1,0 +1,95 @@
+// Bundles what is published: packages/forkpoint/dist. Usage: node scripts/build.mjs [--force]
+import { createHash } from 'node:crypto';
+import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { join, relative } from 'node:path';
+import { fileURLToPath } from 'node:url';
+
+const root = fileURLToPath(new URL('..', import.meta.url));
+const published = join(root, 'packages/forkpoint');
+const dist = join(published, 'dist');
+
+/** All files that the bundles are made from, with this script. */
+function sources() {
+  const files = [join(root, 'scripts/build.mjs'), join(root, 'package-lock.json')];
+  const walk = (directory) => {
+    for (const entry of readdirSync(directory, { withFileTypes: true })) {
+      const path = join(directory, entry.name);
+      if (entry.isDirectory() && !['node_modules', 'dist', 'test', 'proto'].includes(entry.name)) walk(path);
+      else if (entry.isFile() && /\.(ts|json|c|h)$/.test(entry.name)) files.push(path);
+    }
+  };
+  walk(join(root, 'packages'));
+  return files.sort();
+}
+
+function fingerprint() {
+  const hash = createHash('sha256');
+  for (const file of sources()) hash.update(relative(root, file)).update('\0').update(readFileSync(file)).update('\0');
+  return hash.digest('hex');
+}
+
+async function bundle(out) {
+  const { build } = await import('esbuild');
+  const { version } = JSON.parse(readFileSync(join(published, 'package.json'), 'utf8'));
+  const common = {
+    bundle: true,
+    platform: 'node',
+    target: 'node20.19',
+    format: 'cjs',
+    outdir: out,
+    outExtension: { '.js': '.cjs' },
+    define: { FORKPOINT_VERSION: JSON.stringify(version) },
+    legalComments: 'none',
+    logLevel: 'warning',
+  };
+  // The library stays readable; what only runs is made small, because it is parsed at every start.
+  await build({
+    ...common,
+    entryPoints: { index: join(published, 'src/index.ts'), preload: join(published, 'src/preload.ts') },
+  });
+  await build({
+    ...common,
+    entryPoints: { cli: join(root, 'packages/cli/src/main.ts'), worker: join(root, 'packages/supervisor/src/main.ts') },
+    minifySyntax: true,
+    minifyWhitespace: true,
+  });
+  const names = exportedNames(join(out, 'index.cjs'));
+  writeFileSync(
+    join(out, 'index.mjs'),
+    `import library from './index.cjs';\nexport const { ${names.join(', ')} } = library;\n`,
+  );
+}
+
+function exportedNames(path) {
+  const list = /__export\(\w+, \{([\s\S]*?)\n\}\);/.exec(readFileSync(path, 'utf8'))?.[1];
+  if (list === undefined) throw new Error(`no list of exports was found in ${path}`);
+  return [...list.matchAll(/^\s*(\w+): /gm)].map((match) => match[1]);
+}
+
+/** C sources go with the package: the launcher and the shim are built on the user's machine. */
+function copyNative(out) {
+  const from = join(root, 'packages/launcher');
+  for (const directory of ['', 'shim']) {
+    mkdirSync(join(out, directory), { recursive: true });
+    for (const name of readdirSync(join(from, directory)).filter((name) => /\.[ch]$/.test(name)))
+      writeFileSync(join(out, directory, name), readFileSync(join(from, directory, name)));
+  }
+}
+
+const stamp = join(dist, 'build.stamp');
+const wanted = fingerprint();
+if (!process.argv.includes('--force') && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) process.exit(0);
+
+const draft = join(published, `.dist-${process.pid}`);
+try {
+  mkdirSync(draft, { recursive: true });
+  await bundle(draft);
+  copyNative(join(draft, 'native'));
+  writeFileSync(join(draft, 'build.stamp'), wanted);
+  const old = join(published, `.old-${process.pid}`);
+  if (existsSync(dist) && statSync(dist).isDirectory()) renameSync(dist, old);
+  renameSync(draft, dist);
+  rmSync(old, { recursive: true, force: true });
+} finally {
+  rmSync(draft, { recursive: true, force: true });
+}
