@@ -1,4 +1,5 @@
 import * as fs from 'node:fs';
+import type { Session } from 'node:inspector';
 
 import { CoreError } from './errors.ts';
 import type { Reseeder } from './randomness.ts';
@@ -11,7 +12,6 @@ import type { Reseeder } from './randomness.ts';
  *
  * Words of the shared array: */
 const GENERATION = 0; // odd while workers shall wait
-const EXPECTED = 1; // nested workers found by workers
 const PARKED = 2;
 const RELEASED = 3;
 const MODE = 4; // what a worker does when it is let go
@@ -24,6 +24,9 @@ const SLOTS = 4096;
 const KEY = 'forkpoint.barrier';
 const PARK_LIMIT_MS = 5_000;
 const RELEASE_LIMIT_MS = 10_000;
+const ASK_AGAIN_MS = 20;
+/** A worker without a barrier after this time is taken for one that the preload did not reach. */
+const PRELOAD_AFTER_MS = 100;
 
 /** What the main thread tells every worker thread when that starts. */
 export interface WorkerData {
@@ -39,11 +42,17 @@ export type Release = 'continue' | 'restored' | 'restored-without-reseed';
 
 const MODES: readonly Release[] = ['continue', 'restored', 'restored-without-reseed'];
 
+interface AttachedWorker {
+  readonly sessionId: string;
+  readonly index: number;
+  readonly name: string;
+}
+
 type Listener = (message: {
   params: { sessionId: string; workerInfo: { title: string; url: string } };
 }) => void;
 
-/** Counts live workers of this thread; nested ones are the business of the worker that made them. */
+/** Counts live workers of this thread; nested ones end with the worker that made them. */
 export function countWorkers(): () => number {
   let live = 0;
   process.on('worker', (worker) => {
@@ -83,7 +92,7 @@ export class Barrier {
   readonly #words: Int32Array;
   readonly #data: WorkerData;
   readonly #preload: string;
-  #session: { disconnect: () => void } | undefined;
+  #session: Session | undefined;
 
   /** `preload` is the script that a worker without the library loads first. */
   constructor(data: WorkerData, preload: string) {
@@ -101,19 +110,24 @@ export class Barrier {
     if (!fs.existsSync(this.#data.parkPath)) {
       throw new CoreError('ERR_FORKPOINT_WORKERS', `worker threads cannot wait: no ${this.#data.parkPath}`);
     }
-    for (const word of [EXPECTED, PARKED, RELEASED, MODE, FAILED]) Atomics.store(words, word, 0);
+    for (const word of [PARKED, RELEASED, MODE, FAILED]) Atomics.store(words, word, 0);
     words.fill(0, FIRST_SLOT);
     const generation = Atomics.add(words, GENERATION, 1) + 1;
-    const deadline = performance.now() + limitMs;
+    const startedAt = performance.now();
+    let askAgainAtMs = 0;
     try {
-      const names = this.#interrupt(generation);
+      const workers = this.#attach();
       for (;;) {
         const parked = Atomics.load(words, PARKED);
-        // A worker adds its own workers to EXPECTED before it counts itself as parked.
-        if (parked >= names.length + Atomics.load(words, EXPECTED)) return;
-        const leftMs = deadline - performance.now();
-        if (leftMs <= 0) throw notParked(names, words, limitMs);
-        Atomics.wait(words, PARKED, parked, leftMs);
+        if (parked >= workers.length) return;
+        const spentMs = performance.now() - startedAt;
+        if (spentMs > limitMs) throw notParked(workers, words, limitMs);
+        // Asked again and again, because a worker that is just starting has no barrier to call yet.
+        if (spentMs >= askAgainAtMs) {
+          for (const worker of workers) this.#interrupt(worker, generation, spentMs > PRELOAD_AFTER_MS);
+          askAgainAtMs = spentMs + ASK_AGAIN_MS;
+        }
+        Atomics.wait(words, PARKED, parked, ASK_AGAIN_MS);
       }
     } catch (error) {
       this.release('continue');
@@ -146,24 +160,43 @@ export class Barrier {
     }
   }
 
-  #interrupt(generation: number): string[] {
-    // Also for workers which the preload did not reach (execArgv, or NODE_OPTIONS taken away): they load it now.
-    const load = `process.getBuiltinModule('node:module').createRequire(${JSON.stringify(this.#preload)})`;
-    const attached = interruptWorkers((index) => {
-      const call = `globalThis[Symbol.for('${KEY}')]`;
-      return `(${call} ?? (${load}(${JSON.stringify(this.#preload)}), ${call}))(${generation}, ${index})`;
-    });
-    this.#session = attached.session;
-    return attached.names;
+  /** Returns all workers of the process; nested ones are reported to the main thread as well. */
+  #attach(): AttachedWorker[] {
+    const { Session } = process.getBuiltinModule('node:inspector');
+    const session = new Session();
+    this.#session = session;
+    session.connect();
+    const workers: AttachedWorker[] = [];
+    const onAttached: Listener = ({ params: { sessionId, workerInfo } }) => {
+      const { title, url } = workerInfo;
+      workers.push({ sessionId, index: workers.length, name: url === '' ? title : `${title} (${url})` });
+    };
+    session.on('NodeWorker.attachedToWorker', onAttached);
+    // The events for workers that exist already are delivered before this call returns.
+    session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
+    return workers;
+  }
+
+  /** Makes a worker call its barrier; does not wait for it. */
+  #interrupt({ sessionId, index }: AttachedWorker, generation: number, loadsPreload: boolean): void {
+    if (isParked(this.#words, index)) return;
+    const barrier = `globalThis[Symbol.for('${KEY}')]`;
+    const preload = JSON.stringify(this.#preload);
+    // A worker which the preload did not reach (its own `env` without NODE_OPTIONS) loads it now.
+    const load = `process.getBuiltinModule('node:module').createRequire(${preload})(${preload})`;
+    const expression = `${loadsPreload ? `${barrier} ?? ${load}, ` : ''}${barrier}(${generation}, ${index})`;
+    const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } });
+    this.#session?.post('NodeWorker.sendMessageToWorker', { sessionId, message });
   }
 }
 
 /** Installs the worker's side in the calling worker thread. */
-export function installInWorker(data: WorkerData, reseeder: Reseeder, liveWorkers: () => number): void {
+export function installInWorker(data: WorkerData, reseeder: Reseeder): void {
   const words = new Int32Array(data.words);
+  let seen = 0;
   const barrier = (generation: number, index: number): void => {
-    if (Atomics.load(words, GENERATION) !== generation) return;
-    const nested = liveWorkers() > 0 ? parkNested(words, generation) : undefined;
+    if (seen === generation || Atomics.load(words, GENERATION) !== generation) return;
+    seen = generation;
     if (index >= 0 && index < SLOTS) Atomics.store(words, FIRST_SLOT + index, 1);
     Atomics.add(words, PARKED, 1);
     Atomics.notify(words, PARKED);
@@ -172,7 +205,6 @@ export function installInWorker(data: WorkerData, reseeder: Reseeder, liveWorker
       if (Atomics.load(words, GENERATION) === generation) {
         fs.closeSync(fs.openSync(data.parkPath, fs.constants.O_RDONLY));
       }
-      nested?.disconnect();
       wake(MODES[Atomics.load(words, MODE)] ?? 'continue', words, data, reseeder);
     } catch {
       // There is nobody in this thread to tell; the main thread reports the number.
@@ -202,32 +234,12 @@ function wake(mode: Release, words: Int32Array, data: WorkerData, reseeder: Rese
   for (const [name, value] of Object.entries(identity.env)) process.env[name] = String(value);
 }
 
-function parkNested(words: Int32Array, generation: number): { disconnect: () => void } {
-  const { session, names } = interruptWorkers(() => `globalThis[Symbol.for('${KEY}')](${generation}, -1)`);
-  Atomics.add(words, EXPECTED, names.length);
-  return session;
+function isParked(words: Int32Array, index: number): boolean {
+  return Atomics.load(words, FIRST_SLOT + index) !== 0;
 }
 
-/** Evaluates an expression in every worker of this thread and returns their names; does not wait for the result. */
-function interruptWorkers(expressionOf: (index: number) => string) {
-  const { Session } = process.getBuiltinModule('node:inspector');
-  const session = new Session();
-  session.connect();
-  const names: string[] = [];
-  const onAttached: Listener = ({ params: { sessionId, workerInfo } }) => {
-    const expression = expressionOf(names.length);
-    names.push(`${workerInfo.title} (${workerInfo.url})`);
-    const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } });
-    session.post('NodeWorker.sendMessageToWorker', { sessionId, message });
-  };
-  session.on('NodeWorker.attachedToWorker', onAttached);
-  // The events for workers that exist already are delivered before this call returns.
-  session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
-  return { session, names };
-}
-
-function notParked(names: readonly string[], words: Int32Array, limitMs: number): CoreError {
-  const missing = names.filter((_, index) => Atomics.load(words, FIRST_SLOT + index) === 0);
-  const who = missing.length > 0 ? missing.join(', ') : 'a nested worker';
-  return new CoreError('ERR_FORKPOINT_WORKERS', `worker threads did not stop within ${limitMs} ms: ${who}`);
+function notParked(workers: readonly AttachedWorker[], words: Int32Array, limitMs: number): CoreError {
+  const missing = workers.filter(({ index }) => !isParked(words, index)).map(({ name }) => name);
+  const message = `worker threads did not stop within ${limitMs} ms: ${missing.join(', ')}`;
+  return new CoreError('ERR_FORKPOINT_WORKERS', message);
 }

@@ -78,17 +78,17 @@ export class Member {
       throw new CheckpointException({ code: 'ERR_FORKPOINT_NESTED', message });
     }
     const request = checkpointRequest(stop, dest, options);
-    const result = this.#requests.then(() => this.#carryOut(request));
+    const result = this.#requests.then(() => this.#carryOut(request, options));
     // The failure of one request belongs to who made it and must not stop the next.
     this.#requests = result.catch(() => undefined);
     return result;
   }
 
-  async #carryOut(request: Readonly<Record<string, unknown>>): Promise<Outcome> {
+  async #carryOut(request: Readonly<Record<string, unknown>>, options: CheckpointOptions): Promise<Outcome> {
     try {
       await this.#prepare(request);
       return await this.#rounds.run(async () => {
-        const { answer, errors } = await this.#round(undefined);
+        const { answer, errors } = await this.#round(undefined, options.timeoutMs);
         return this.#conclude(answer, errors);
       });
     } catch (error) {
@@ -135,7 +135,7 @@ export class Member {
   }
 
   /** Before hooks, the checkpoint itself, after hooks. Throws CheckpointException when it did not come to an answer. */
-  async #round(ask: string | undefined): Promise<RoundResult> {
+  async #round(ask: string | undefined, timeoutMs?: number): Promise<RoundResult> {
     const failures = await this.#rounds.before(this.identity);
     const resources = blockers(failures, 'hook');
     let result: RoundResult | undefined;
@@ -144,7 +144,7 @@ export class Member {
     } else {
       try {
         this.#assertStillAsked(ask);
-        result = this.#freeze(ask);
+        result = this.#freeze(ask, timeoutMs);
       } catch (error) {
         failures.push(error);
       }
@@ -186,12 +186,12 @@ export class Member {
    * Stops all threads, says so and blocks until the checkpoint is taken. Synchronous from the first line to the last, so
    * that no code of the program runs between the last before hook and the end of reseeding.
    */
-  #freeze(ask: string | undefined): RoundResult {
+  #freeze(ask: string | undefined, timeoutMs?: number): RoundResult {
     const { barrier, control, liveWorkers } = this.#parts;
     const hasWorkers = liveWorkers() > 0;
     const errors: unknown[] = [];
     try {
-      if (hasWorkers) barrier.park();
+      if (hasWorkers) barrier.park(timeoutMs);
     } catch (error) {
       this.#cancel(ask, [error], 'worker');
       throw error;

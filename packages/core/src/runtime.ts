@@ -85,7 +85,7 @@ function join(context: OrderedContext, preload: string): Member | undefined {
   const directory = process.env['FORKPOINT_DIR'];
   if (!isMainThread) {
     const data = announced();
-    if (data !== undefined) installInWorker(data, createReseeder(data), countWorkers());
+    if (data !== undefined) installInWorker(data, createReseeder(data));
     // Becomes the reason that a request in this thread is refused with.
     throw new CoreError('ERR_FORKPOINT_NO_RUNTIME', 'checkpoints are asked for in the main thread');
   }
