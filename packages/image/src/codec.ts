@@ -1,5 +1,6 @@
 import { fromBinary, toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
 import './text.ts';
+import { openEnums } from './enums.ts';
 import { ImageError } from './error.ts';
 import { pagemap_entrySchema, pagemap_headSchema } from './gen/pagemap_pb.ts';
 import type { pagemap_entry, pagemap_head } from './gen/pagemap_pb.ts';
@@ -60,6 +61,8 @@ export interface RawFile {
 export type ImageFile = { [Kind in MessageKind]: MessageFile<Kind> }[MessageKind] | PagemapFile | RawFile;
 
 const NOTHING = new Uint8Array(0);
+
+openEnums(Object.values(KINDS).map(({ schema }) => schema));
 
 /**
  * Returns the value of an image file; its kind follows from its name. Payloads and raw files are views of `bytes`.
