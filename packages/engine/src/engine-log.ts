@@ -73,7 +73,7 @@ export function readEngineLog(text: string): EngineLog {
     const kept = severity === 'Warn' ? notes : errors;
     if (kept.length < 2 * MAX_ERRORS) kept.push(short);
   }
-  if (errors.length === 0) return { code: 'unknown', reason: null, hint: null, errors };
+  if (errors.length === 0) return { ...waiting(text), errors };
   const kept = errors.slice(0, MAX_ERRORS);
   // Particular causes come first in the table; a vague one counts only when no error of the log has a better.
   for (const isVague of [false, true]) {
@@ -86,6 +86,21 @@ export function readEngineLog(text: string): EngineLog {
   }
   const message = (errors[0] ?? '').replace(/^\([0-9.]+\)\s*/, '');
   return { code: 'unknown', reason: `CRIU stopped with: ${message}`, hint: null, errors: kept };
+}
+
+/**
+ * A restore takes file locks back with calls that wait (criu/file-lock.c): when another process has one, the log simply
+ * ends there. Only a log with steps (-v3) shows it.
+ */
+function waiting(text: string): { code: EngineLogCode; reason: string | null; hint: string | null } {
+  const last = text.slice(-MAX_LINE).trimEnd().split('\n').at(-1) ?? '';
+  const lock = /\((?:flock|posix)\)flag: .* pid: (\d+), fd: (\d+)/.exec(last);
+  if (lock === null) return { code: 'unknown', reason: null, hint: null };
+  return {
+    code: 'file-lock',
+    reason: `the file lock of descriptor ${lock[2] ?? ''} of process ${lock[1] ?? ''} is held by another process`,
+    hint: 'end the process that holds the lock, such as the original program',
+  };
 }
 
 function explain(

@@ -12,3 +12,6 @@ export { readEngineLog } from './engine-log.ts';
 export type { EngineLog, EngineLogCode } from './engine-log.ts';
 export { dumpArguments } from './dump-arguments.ts';
 export type { DumpOptions } from './dump-arguments.ts';
+export { doctor } from './doctor.ts';
+export type { DoctorOptions } from './doctor.ts';
+export type { DoctorRow } from './doctor-row.ts';
