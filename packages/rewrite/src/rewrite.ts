@@ -2,6 +2,7 @@ import type { ImageSource } from '@forkpoint/image';
 import { relaxCredentials } from './credentials.ts';
 import { Draft } from './draft.ts';
 import { dropInFlight } from './in-flight.ts';
+import { dropEmptyIpcNamespace } from './ipc-namespace.ts';
 import { slotListeners } from './listeners.ts';
 import { relaxWritableFiles } from './logs.ts';
 import { repairSharedMemory, unusedPages } from './shared-memory.ts';
@@ -27,5 +28,12 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
   relaxCredentials(draft, options.clearCapabilities ?? false);
   repairZombies(draft, options.zombies ?? new Map());
   repairSharedMemory(draft);
-  return { files: draft.encode(), slots: draft.slots, notes: draft.notes, unused: unusedPages(draft) };
+  const hasIpcObjects = dropEmptyIpcNamespace(draft);
+  return {
+    files: draft.encode(),
+    slots: draft.slots,
+    notes: draft.notes,
+    unused: unusedPages(draft),
+    hasIpcObjects,
+  };
 }

@@ -47,8 +47,8 @@ interface Memfd {
 export function repairSharedMemory(draft: Draft): void {
   const views = collectViews(draft);
   const memfds = collectMemfds(draft, views);
-  repairContents(draft, memfds);
-  for (const memfd of memfds) repairViews(draft, memfd);
+  const lost = repairContents(draft, memfds);
+  for (const memfd of memfds) repairViews(draft, memfd, lost.has(memfd));
   const repaired = new Set(memfds.map(({ shmid }) => shmid));
   for (const [shmid, shared] of groupShared(views)) {
     if (!repaired.has(shmid)) repairOffset(draft, shmid, shared);
@@ -80,7 +80,7 @@ function collectMemfds(draft: Draft, views: readonly View[]): Memfd[] {
 }
 
 /** Makes the areas mappings of the memfd's file description, as memfd.c and files-reg.c of CRIU restore them. */
-function repairViews(draft: Draft, memfd: Memfd): void {
+function repairViews(draft: Draft, memfd: Memfd, isLost: boolean): void {
   const { fileId } = memfd;
   if (fileId === undefined || memfd.views.length === 0) return;
   for (const { area, file } of memfd.views) {
@@ -91,6 +91,7 @@ function repairViews(draft: Draft, memfd: Memfd): void {
     area.shmid = BigInt(fileId);
     draft.touch(file);
   }
+  if (isLost) return;
   draft.notes.push({
     code: 'memfd-repaired',
     severity: 'repaired',
@@ -98,8 +99,9 @@ function repairViews(draft: Draft, memfd: Memfd): void {
   });
 }
 
-/** Points the pagemaps of partly mapped memfds at the memfd's own pages. */
-function repairContents(draft: Draft, memfds: readonly Memfd[]): void {
+/** Points the pagemaps of partly mapped memfds at the memfd's own pages; returns those whose pages cannot be told. */
+function repairContents(draft: Draft, memfds: readonly Memfd[]): Set<Memfd> {
+  const lost = new Set<Memfd>();
   const overwritten = memfds.filter(
     ({ views, pageCount }) => pageCount > 0 && views.some(({ area }) => isShared(area)),
   );
@@ -113,12 +115,14 @@ function repairContents(draft: Draft, memfds: readonly Memfd[]): void {
     // With a hole in the memfd there are fewer pages than its size says, and where the hole was is not recorded.
     if (!pagemap || name === undefined || draft.image.size(name) !== memfd.pageCount * PAGE_SIZE) {
       noteLost(draft, 'memfd-lost', `the memfd ${memfd.name} is mapped only in part`);
+      lost.add(memfd);
       continue;
     }
     pagemap.head.pagesId = Number(/\d+/.exec(name)?.[0]);
     pagemap.entries = [pagemapEntry(0, memfd.pageCount, PAGE_PRESENT)];
     draft.touch(pagemap);
   }
+  return lost;
 }
 
 function isShared(area: vma_entry): boolean {
@@ -161,8 +165,6 @@ function repairOffset(draft: Draft, shmid: number, views: readonly View[]): void
   const [first] = views;
   const pagemap = draft.image.pagemap(`pagemap-shmem-${shmid}.img`);
   if (!first || !pagemap) return;
-  const isRead = views.some(({ area }) => (area.status & AREA_ANON_SHARED) !== 0);
-  if (!isRead) return;
   const start = Number(first.area.pgoff) / PAGE_SIZE;
   const known = contiguousFrom(views, first, start);
   const ends = views.map(({ area }) => Number(area.pgoff + area.end - area.start) / PAGE_SIZE);

@@ -1,4 +1,4 @@
-import { type file_entry, type fown_entry, regularFile } from '@forkpoint/image';
+import { type FileTable, type file_entry, type fown_entry, regularFile } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
 import type { DescriptorPlace } from './types.ts';
 
@@ -13,14 +13,27 @@ export function slotKey(id: string): string {
  * shared descriptors come back by themselves.
  */
 export function putSlot(draft: Draft, id: number, key: string, original: file_entry): void {
-  const { flags, owner } = openState(draft, original);
+  const { flags, owner } = openState(draft.table, original);
   draft.replace(regularFile(id, `/${key}`, flags, owner));
+  dropRemap(draft, id);
+}
+
+/** A deleted file has an entry that makes CRIU create it again beside its path, which a slot does not have. */
+function dropRemap(draft: Draft, id: number): void {
+  const file = draft.image.find('remap-fpath', 'remap-fpath.img');
+  const entries = file?.entries.filter(({ message }) => message.origId !== id);
+  if (!file || !entries || entries.length === file.entries.length) return;
+  file.entries = entries;
+  draft.touch(file);
 }
 
 /** Returns the flags of open(2) and the owner for signals of a file description, whatever its type. */
-export function openState(draft: Draft, file: file_entry): { flags: number; owner: fown_entry | undefined } {
+export function openState(
+  table: FileTable,
+  file: file_entry,
+): { flags: number; owner: fown_entry | undefined } {
   // A FIFO's flags are in the file description that names it.
-  const named = file.fifo && draft.table.byId.get(file.fifo.regfId)?.reg;
+  const named = file.fifo && table.byId.get(file.fifo.regfId)?.reg;
   const entry = file.tty ?? file.reg ?? file.pipe ?? file.usk ?? file.isk ?? named;
   return { flags: entry?.flags ?? 0, owner: entry?.fown };
 }

@@ -27,30 +27,25 @@ export function slotStdio(draft: Draft): void {
   const isWatched = pollWatch(draft);
   const table = draft.table;
   const streams = findStreams(draft, table);
-  const siblings = findSiblings(draft, table, streams);
-  const taken = new Set<number>();
-  for (const stream of streams) {
+  const siblings = findSiblings(table, streams);
+  const ids = new Map(streams.map((stream) => [stream, placeStream(draft, stream, streams)]));
+  for (const { file, stream } of siblings) putSlot(draft, file.id, slotKey(stream.kind), file);
+  // Where a description is split, all descriptors have to be in their places before they are listed.
+  for (const [stream, id] of ids) {
     const { kind, original } = stream;
-    const key = slotKey(kind);
-    const { flags } = openState(draft, original);
+    const others = siblings.filter((sibling) => sibling.stream === stream).map(({ file }) => file.id);
+    const fds = [id, ...others].flatMap((item) => draft.places(item));
     const path = table.pathOf(original.id);
-    const id = taken.has(original.id) ? draft.freeFileId() : original.id;
-    taken.add(original.id);
-    moveDescriptors(draft, stream.followers, id);
-    putSlot(draft, id, key, original);
-    const others = siblings.filter((sibling) => sibling.stream === stream).map(({ file }) => file);
-    const fds = [id, ...others.map((file) => file.id)].flatMap((item) => draft.places(item));
     draft.slots.push({
       id: kind,
       kind,
-      key,
-      flags,
+      key: slotKey(kind),
+      flags: openState(table, original).flags,
       isPollable: isWatched(fds),
       fds,
       was: table.describeFile(original).kind,
       ...(path !== undefined && { wasPath: path }),
     });
-    for (const file of others) putSlot(draft, file.id, key, file);
   }
   noteTerminals(draft);
 }
@@ -117,28 +112,30 @@ function outsideStream(
 }
 
 /** Finds the other descriptions of the pipes and terminals that become streams, each with the stream it fits best. */
-function findSiblings(
-  draft: Draft,
-  table: FileTable,
-  streams: readonly Stream[],
-): { file: file_entry; stream: Stream }[] {
+function findSiblings(table: FileTable, streams: readonly Stream[]): { file: file_entry; stream: Stream }[] {
   const siblings: { file: file_entry; stream: Stream }[] = [];
   for (const file of table.byId.values()) {
     if (streams.some(({ original }) => original === file)) continue;
     const same = streams.filter(({ original }) => sameObject(original, file));
-    const access = openState(draft, file).flags & ACCESS_MODE;
+    const access = openState(table, file).flags & ACCESS_MODE;
     const fits = same.find(({ kind }) => (access === 0) === (kind === 'stdin')) ?? same[0];
     if (fits) siblings.push({ file, stream: fits });
   }
   return siblings;
 }
 
-function moveDescriptors(draft: Draft, descriptors: readonly Descriptor[], id: number): void {
-  for (const { entry, file } of descriptors) {
+/** Makes the slot of a stream and moves its descriptors there; the second stream of a description gets a new id. */
+function placeStream(draft: Draft, stream: Stream, streams: readonly Stream[]): number {
+  const { kind, original, followers } = stream;
+  const isFirst = streams.find((other) => other.original === original) === stream;
+  const id = isFirst ? original.id : draft.freeFileId();
+  for (const { entry, file } of followers) {
     if (entry.id === id) continue;
     entry.id = id;
     draft.touch(file);
   }
+  putSlot(draft, id, slotKey(kind), original);
+  return id;
 }
 
 /** Says which terminals CRIU has to restore by itself; without their other end it can only do so on a terminal. */

@@ -99,4 +99,6 @@ export interface RewriteResult {
   readonly notes: readonly Note[];
   /** Pages files that nothing in the image refers to any more; they may be deleted. */
   readonly unused: readonly string[];
+  /** Whether the image holds System V message queues, semaphores or shared memory. */
+  readonly hasIpcObjects: boolean;
 }
