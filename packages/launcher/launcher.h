@@ -76,6 +76,7 @@ struct run {
   int has_clock;
   long long clock[4];
   struct plan *plan;
+  const char *preload;  // what CRIU is started with, see shim/ipc.c
   char **arguments;  // of the restore command, for the command line to explain a failure
   struct slot slot[SLOTS_MAX];
   size_t slots;
@@ -121,7 +122,13 @@ int restore_main(int count, char **arguments);
 pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
 
+// outer.c: the outer launcher while the pod lives
+int outer_serve(struct run *run);
+
 // launcher.c
+pid_t start_inner(struct run *run);
+void write_run_record(struct run *run, pid_t inner, long root);
+void announce(const struct run *run, pid_t inner);
 int run_pod(struct run *run);
 void stdio_classify(struct run *run, const int *pollable);
 char **engine_prefix(const char *home);

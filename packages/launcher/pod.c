@@ -212,7 +212,8 @@ void pod_exec_criu(struct run *run, const char *verb, size_t count, char **argum
   int null = open("/dev/null", O_RDWR);
   dup2(null, 0);
   dup2(2, 1);
-  unsetenv("LD_PRELOAD");
+  if (run->preload != NULL) setenv("LD_PRELOAD", run->preload, 1);
+  else unsetenv("LD_PRELOAD");
   unsetenv("NODE_OPTIONS");
   setenv("XDG_RUNTIME_DIR", runtime, 1);
   setenv("GNUTLS_NO_IMPLICIT_INIT", "1", 1);

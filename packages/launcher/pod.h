@@ -26,6 +26,7 @@ struct pod {
   size_t buffered;
   char *waiting[QUEUE_MAX];  // FIFOs that get `failed` when the worker dies
   size_t waits;
+  char ask[72];  // of the request being served, when it came from outside
   // CRIU under way.
   pid_t criu;
   long long criu_started, criu_deadline;

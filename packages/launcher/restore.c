@@ -276,6 +276,14 @@ pid_t restore_spawn(struct run *run) {
   dup2(out, 2);
   // The program's ipc namespace, unless the image brings one.
   if (unshare(CLONE_NEWIPC) != 0) _exit(EXIT_OURS);
+  if (atoi(plan_text(run->plan, "ipc", 0) != NULL ? plan_text(run->plan, "ipc", 0) : "0")) {
+    char self[4096];
+    ssize_t length = readlink("/proc/self/exe", self, sizeof self - 1);
+    self[length < 0 ? 0 : length] = 0;
+    char *slash = strrchr(self, '/');
+    if (slash != NULL) *slash = 0;
+    run->preload = join(self, "/ipc.so", NULL);
+  }
   pod_exec_criu(run, "restore", n, arguments);
   _exit(EXIT_OURS);
 }

@@ -89,6 +89,8 @@ void next_request(void) {
   char *line = pod.queue[0], op[32];
   memmove(pod.queue, pod.queue + 1, --pod.queued * sizeof *pod.queue);
   if (json_string(line, "op", op, sizeof op) == 0) note_asker(op, json_integer(line, "pid"));
+  if (json_integer(line, "pid") != 0 || json_string(line, "ask", pod.ask, sizeof pod.ask) != 0 || strchr(pod.ask, '/') != NULL)
+    pod.ask[0] = 0;
   start_worker(line);
   free(line);
 }

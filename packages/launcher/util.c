@@ -4,6 +4,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <linux/capability.h>
+#include <signal.h>
 #include <stdarg.h>
 #include <stdio.h>
 #include <stdlib.h>
@@ -339,6 +340,10 @@ void cpu_words(uint32_t words[], size_t *count) {
 // Replaces this process with the Node command line, whose work it is to explain.
 void exec_cli(const char *verb, const char *reason, const char *detail, char **arguments) {
   const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
+  sigset_t none;
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  signal(SIGPIPE, SIG_DFL);
   if (node == NULL || *node == 0) node = "node";
   if (library == NULL) bail(EXIT_OURS, "%s: %s", reason, detail);
   size_t count = 0;

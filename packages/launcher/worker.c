@@ -165,6 +165,19 @@ void read_worker(void) {
   memmove(pod.buffer, pod.buffer + used, pod.buffered);
 }
 
+// A command outside waits for a file of its own; the worker writes it, unless it died.
+static void answer_outside(int status) {
+  char line[256], *path = join(pod.run->dir, "/results/", pod.ask, ".json", NULL), *draft = join(path, ".new", NULL);
+  snprintf(line, sizeof line, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_WORKER\",\"message\":"
+           "\"The checkpoint worker ended early (status %d); nothing was changed.\"}\n", status);
+  if (pod.ask[0] != 0 && status != 0 && access(path, F_OK) != 0 &&
+      (write_file(draft, line, strlen(line), O_CREAT | O_TRUNC) != 0 || rename(draft, path) != 0))
+    warn("cannot write %s:", path);
+  pod.ask[0] = 0;
+  free(path);
+  free(draft);
+}
+
 void worker_ended(int status) {
   while (pod.from_worker >= 0) {
     size_t before = pod.buffered;
@@ -185,6 +198,7 @@ void worker_ended(int status) {
     pod_answer(path, line);
     free(path);
   }
+  answer_outside(status);
   next_request();
 }
 

@@ -7,6 +7,8 @@ export interface RestorePlanExtra {
   readonly pidBase: number;
   /** FIFOs at which somebody was blocked, relative to the control directory. */
   readonly blocked: readonly string[];
+  /** Whether the image holds System V objects. */
+  readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
   /** Working directories that must exist; by default the one in the manifest. */
@@ -36,6 +38,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
     slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
     blocked: extra.blocked,
+    hasIpcObjects: extra.hasIpcObjects,
     criu: extra.criu,
   };
 }

@@ -44,6 +44,8 @@ export interface RestorePlan {
   readonly slots: readonly Slot[];
   /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
   readonly blocked: readonly string[];
+  /** Whether the image holds System V objects, for which CRIU needs the ipc preload. */
+  readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
 }
@@ -76,6 +78,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
     })),
     ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
     { key: 'blocked', fields: plan.blocked },
+    { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
     { key: 'criu', fields: plan.criu },
   ];
   return encodePlan(records);
@@ -114,6 +117,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     files: set.all('file').map(fileOf),
     slots: set.all('slot').map(slotOf),
     blocked: set.fields('blocked'),
+    hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
   };
 }

@@ -1,0 +1,278 @@
+// The outer launcher's work while the pod lives: it serves the terminal and the pipes that could not be handed through,
+// forwards signals, and learns from the inner launcher how things stand.
+#include "launcher.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <ftw.h>
+#include <poll.h>
+#include <sched.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/ioctl.h>
+#include <sys/prctl.h>
+#include <sys/signalfd.h>
+#include <sys/socket.h>
+#include <sys/stat.h>
+#include <sys/syscall.h>
+#include <sys/wait.h>
+#include <termios.h>
+#include <time.h>
+#include <unistd.h>
+
+static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT};
+
+// The caller's terminal, to be put back on every way out.
+static struct termios terminal_before;
+static int terminal_fd = -1;
+
+static void restore_terminal(void) {
+  if (terminal_fd >= 0) tcsetattr(terminal_fd, TCSADRAIN, &terminal_before);
+  terminal_fd = -1;
+}
+
+// A direction of bytes between the caller and the pod.
+struct pump {
+  int from, to;
+  char buffer[16384];
+  size_t length, done;
+  int ended;  // nothing more will come from `from`
+};
+
+struct outer {
+  struct run *run;
+  pid_t inner;
+  int signals, master;
+  struct pump pump[5];
+  size_t pumps;
+  int started, exit_code, inner_gone;
+  char *failure;
+};
+
+// Raw for what is typed; output stays processed unless all three descriptors are the terminal, because somebody else
+// may be writing to it through a pipe.
+static void terminal_raw(struct outer *outer) {
+  const struct stdio *stdio = outer->run->stdio;
+  if (stdio[0].kind != STDIO_PTY || (stdio[1].kind != STDIO_PTY && stdio[2].kind != STDIO_PTY)) return;
+  if (tcgetpgrp(0) != getpgrp() || tcgetattr(0, &terminal_before) != 0) return;
+  struct termios raw = terminal_before;
+  cfmakeraw(&raw);
+  if (stdio[1].kind != STDIO_PTY || stdio[2].kind != STDIO_PTY) raw.c_oflag = terminal_before.c_oflag;
+  terminal_fd = 0;
+  atexit(restore_terminal);
+  tcsetattr(0, TCSADRAIN, &raw);
+}
+
+static int terminal_of(const struct run *run) {
+  for (int fd = 0; fd < 3; fd++)
+    if (run->stdio[fd].kind == STDIO_PTY) return fd;
+  return -1;
+}
+
+static void copy_window_size(struct outer *outer) {
+  struct winsize size;
+  int fd = terminal_of(outer->run);
+  if (fd >= 0 && outer->master >= 0 && ioctl(fd, TIOCGWINSZ, &size) == 0) ioctl(outer->master, TIOCSWINSZ, &size);
+}
+
+static void add_pump(struct outer *outer, int from, int to) {
+  struct pump *pump = &outer->pump[outer->pumps++];
+  memset(pump, 0, sizeof *pump);
+  pump->from = from;
+  pump->to = to;
+}
+
+// The pod's terminal has arrived from the inner launcher.
+static void serve_terminal(struct outer *outer, int master) {
+  const struct stdio *stdio = outer->run->stdio;
+  outer->master = master;
+  copy_window_size(outer);
+  int out = stdio[1].kind == STDIO_PTY ? 1 : stdio[2].kind == STDIO_PTY ? 2 : 0;
+  add_pump(outer, master, out);
+  if (stdio[0].kind == STDIO_PTY) add_pump(outer, 0, master);
+  terminal_raw(outer);
+}
+
+// A restored program has no controlling terminal, so the pod's terminal cannot turn typed characters into signals: the
+// launcher does, by the terminal's own settings.
+static void typed_signals(struct outer *outer, const char *bytes, size_t length) {
+  struct termios inner;
+  pid_t group;
+  if (ioctl(outer->master, TIOCGPGRP, &group) == 0 && group > 0) return;
+  if (tcgetattr(outer->master, &inner) != 0 || !(inner.c_lflag & ISIG)) return;
+  for (size_t i = 0; i < length; i++) {
+    if ((cc_t)bytes[i] == inner.c_cc[VINTR]) kill(outer->inner, SIGINT);
+    if ((cc_t)bytes[i] == inner.c_cc[VQUIT]) kill(outer->inner, SIGQUIT);
+  }
+}
+
+static void pump_step(struct outer *outer, struct pump *pump, short events_in, short events_out) {
+  if (pump->done == pump->length && (events_in & (POLLIN | POLLHUP | POLLERR))) {
+    ssize_t count = read(pump->from, pump->buffer, sizeof pump->buffer);
+    if (count > 0) {
+      pump->length = (size_t)count;
+      pump->done = 0;
+      if (pump->to == outer->master) typed_signals(outer, pump->buffer, pump->length);
+      events_out = POLLOUT;
+    } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
+      pump->ended = 1;
+    }
+  }
+  if (pump->done < pump->length && (events_out & (POLLOUT | POLLERR))) {
+    ssize_t count = write(pump->to, pump->buffer + pump->done, pump->length - pump->done);
+    if (count > 0) pump->done += (size_t)count;
+    else if (count < 0 && errno != EAGAIN && errno != EINTR) pump->ended = 1, pump->done = pump->length;
+  }
+  if (pump->ended && pump->done == pump->length && pump->to > 2 && pump->to != outer->master) {
+    close(pump->to);  // The program sees the end of its input.
+    pump->to = -1;
+  }
+}
+
+// What the inner launcher says: `started PID`, `failed CODE text`, or a terminal in the ancillary data.
+static void read_link(struct outer *outer) {
+  char buffer[4096], control[CMSG_SPACE(sizeof(int))];
+  struct iovec part = {buffer, sizeof buffer - 1};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
+  ssize_t count = recvmsg(outer->run->link[0], &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
+  if (count <= 0) {
+    if (count == 0 || (errno != EAGAIN && errno != EINTR)) close(outer->run->link[0]), outer->run->link[0] = -1;
+    return;
+  }
+  buffer[count] = 0;
+  struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+  if (header != NULL && header->cmsg_type == SCM_RIGHTS) {
+    int master;
+    memcpy(&master, CMSG_DATA(header), sizeof master);
+    serve_terminal(outer, master);
+  } else if (strncmp(buffer, "started ", 8) == 0) {
+    outer->started = 1;
+    write_run_record(outer->run, outer->inner, atol(buffer + 8));
+  } else if (strncmp(buffer, "failed ", 7) == 0) {
+    char *text = NULL;
+    outer->exit_code = (int)strtol(buffer + 7, &text, 10);
+    restore_terminal();
+    if (*text == ' ') outer->failure = must(strdup(text + 1));
+  }
+}
+
+static void read_signal(struct outer *outer) {
+  struct signalfd_siginfo info;
+  if (read(outer->signals, &info, sizeof info) != sizeof info) return;
+  if (info.ssi_signo == SIGWINCH) copy_window_size(outer);
+  if (info.ssi_signo != SIGCHLD) {
+    kill(outer->inner, (int)info.ssi_signo);
+    return;
+  }
+  int status;
+  if (waitpid(outer->inner, &status, WNOHANG) != outer->inner) return;
+  outer->inner_gone = 1;
+  if (WIFEXITED(status)) {
+    if (outer->exit_code < 0) outer->exit_code = WEXITSTATUS(status);
+  } else {
+    fprintf(stderr, "Error: The pod's launcher was killed by signal %d.\n", WTERMSIG(status));
+    outer->exit_code = EXIT_OURS;
+  }
+}
+
+static void poll_once(struct outer *outer, int timeout) {
+  struct pollfd fds[2 + 10];
+  nfds_t n = 0;
+  fds[n++] = (struct pollfd){outer->signals, POLLIN, 0};
+  fds[n++] = (struct pollfd){outer->run->link[0], POLLIN, 0};
+  for (size_t i = 0; i < outer->pumps; i++) {
+    struct pump *pump = &outer->pump[i];
+    int empty = pump->done == pump->length;
+    fds[n++] = (struct pollfd){empty && !pump->ended ? pump->from : -1, POLLIN, 0};
+    fds[n++] = (struct pollfd){empty ? -1 : pump->to, POLLOUT, 0};
+  }
+  size_t pumps = outer->pumps;
+  if (poll(fds, n, timeout) <= 0) return;
+  if (fds[1].revents != 0) read_link(outer);
+  for (size_t i = 0; i < pumps; i++) pump_step(outer, &outer->pump[i], fds[2 + 2 * i].revents, fds[3 + 2 * i].revents);
+  if (fds[0].revents != 0) read_signal(outer);
+}
+
+// After the pod is gone: what it still wrote reaches the caller, and a reopened file's offset follows.
+static void finish(struct outer *outer) {
+  while (outer->run->link[0] >= 0) read_link(outer);
+  for (size_t i = 0; i < outer->pumps; i++) {
+    struct pump *pump = &outer->pump[i];
+    if (pump->from == 0 || pump->from == -1) continue;
+    set_nonblocking(pump->from, 1);
+    while (!pump->ended || pump->done < pump->length) {
+      if (pump->done == pump->length) {
+        ssize_t count = read(pump->from, pump->buffer, sizeof pump->buffer);
+        if (count <= 0) break;
+        pump->length = (size_t)count;
+        pump->done = 0;
+      }
+      ssize_t count = write(pump->to, pump->buffer + pump->done, pump->length - pump->done);
+      if (count < 0 && errno == EAGAIN) {
+        struct pollfd ready = {pump->to, POLLOUT, 0};
+        if (poll(&ready, 1, 5000) <= 0) break;
+      } else if (count <= 0) {
+        break;
+      } else {
+        pump->done += (size_t)count;
+      }
+    }
+  }
+  for (int fd = 1; fd < 3; fd++)
+    if (outer->run->stdio[fd].kind == STDIO_REOPEN) lseek(fd, 0, SEEK_END);
+  restore_terminal();
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
+  (void)status, (void)kind, (void)where;
+  return remove(path);
+}
+
+// The program never ran: nothing of the run stays behind. A failed restore is explained by the command line, which reads
+// CRIU's log first.
+static void abandon(struct run *run, const char *failure) {
+  if (failure != NULL && run->arguments != NULL) exec_cli("restore-explain", failure, run->dir, run->arguments);
+  if (failure != NULL) fprintf(stderr, "Error: %s\n", failure);
+  nftw(run->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+}
+
+// Blocks the signals that are forwarded; they and SIGCHLD are read from the descriptor that is returned.
+static int block_signals(void) {
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, SIGCHLD);
+  for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) sigaddset(&set, forwarded[i]);
+  sigprocmask(SIG_BLOCK, &set, NULL);
+  signal(SIGPIPE, SIG_IGN);
+  int fd = signalfd(-1, &set, SFD_CLOEXEC | SFD_NONBLOCK);
+  if (fd < 0) bail(EXIT_OURS, "signalfd failed:");
+  return fd;
+}
+
+// Starts pid 1 of the pod and looks after it until it ends, or until the program runs when it is detached. Returns 0 then,
+// else the exit code.
+int outer_serve(struct run *run) {
+  static struct outer outer;
+  outer.run = run;
+  outer.master = outer.exit_code = -1;
+  outer.signals = block_signals();
+  outer.inner = start_inner(run);
+  close(run->link[1]);
+  for (int fd = 0; fd < 3; fd++) {
+    if (run->stdio[fd].kind != STDIO_PUMP) continue;
+    close(run->stdio[fd].inner);
+    if (run->detach) close(run->stdio[fd].outer);
+    else if (fd == 0) add_pump(&outer, 0, run->stdio[fd].outer);
+    else add_pump(&outer, run->stdio[fd].outer, fd);
+  }
+  while (!outer.inner_gone && !(run->detach && outer.started)) poll_once(&outer, -1);
+  if (!outer.inner_gone) {
+    announce(run, outer.inner);
+    return 0;
+  }
+  finish(&outer);
+  if (!outer.started) abandon(run, outer.failure);
+  return outer.exit_code;
+}
