@@ -22,18 +22,22 @@ export function isSlottable(file: file_entry): boolean {
 
 /** Tells whether the other end of a pipe, unix socket or terminal is inside the dumped tree. */
 export function isInside(draft: Draft, table: FileTable, file: file_entry): boolean {
+  return isMaster(table, file) || otherEnds(draft, table, file).length > 0;
+}
+
+/** Returns the descriptions of the other end of a pipe, unix socket or terminal that are inside the dumped tree. */
+export function otherEnds(draft: Draft, table: FileTable, file: file_entry): file_entry[] {
   if (file.usk) {
     const { peer } = file.usk;
-    return others(table, file).some(({ usk }) => usk?.ino === peer && (usk.uflags & UNIX_EXTERNAL) === 0);
+    return others(table, file).filter(({ usk }) => usk?.ino === peer && (usk.uflags & UNIX_EXTERNAL) === 0);
   }
   if (file.tty) {
-    if (isMaster(table, file)) return true;
-    return others(table, file).some((other) => sameTerminal(draft, file, other) && isMaster(table, other));
+    return others(table, file).filter((other) => sameTerminal(draft, file, other) && isMaster(table, other));
   }
   const pipe = pipeOf(file);
-  if (pipe === undefined) return false;
+  if (pipe === undefined) return [];
   const access = accessOf(table, file);
-  return others(table, file).some((other) => pipeOf(other) === pipe && accessOf(table, other) !== access);
+  return others(table, file).filter((other) => pipeOf(other) === pipe && accessOf(table, other) !== access);
 }
 
 /** Tells whether two descriptions are of one pipe (in the same direction) or one terminal. */

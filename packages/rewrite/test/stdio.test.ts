@@ -122,9 +122,23 @@ describe('standard streams', () => {
       image = withDescriptor(image, table, fd, id);
     }
     const result = rewrite(image);
-    assert.equal(stdio(result.slots)['stdout'], 'pipe 7001:1 7001:2 7004:1 7004:2 7001:30');
+    assert.equal(stdio(result.slots)['stdout'], 'pipe 7001:1 7001:2 7001:30 7004:1 7004:2');
     const named = summarize(applied(image, result)).processes[0]?.descriptors.find(({ fd }) => fd === 30);
     assert.equal(named?.path, '/fp-slot/stdout');
+  });
+
+  it('follow the numbers where Node.js has opened its terminal anew and its children have the old description', () => {
+    let image: ImageSource = zoo;
+    for (const [index, fd] of [0, 1, 2].entries()) {
+      image = withDescriptor(withTerminal(image, FREE_ID + index, 1, '/dev/pts/4'), 2, fd, FREE_ID + index);
+    }
+    image = withTerminal(image, FREE_ID + 3, 1, '/dev/pts/4');
+    for (const fd of [0, 1, 2]) image = withDescriptor(image, 3, fd, FREE_ID + 3);
+    assert.deepEqual(stdio(rewrite(image).slots), {
+      stdin: 'tty 7001:0 7004:0',
+      stdout: 'tty 7001:1 7004:1',
+      stderr: 'tty 7001:2 7004:2',
+    });
   });
 
   it('stay where the other end is inside, and are taken from the process that has the outside', () => {
