@@ -27,6 +27,7 @@ export class ImageDirectory {
 
   /** Returns the file of that name, undefined when the image has none. Throws ImageError. */
   find<Kind extends MessageKind>(kind: Kind, name: string): MessageFile<Kind> | undefined {
+    if (kindOf(name) !== kind) return undefined;
     const file = this.#load(name);
     return file?.kind === kind ? (file as unknown as MessageFile<Kind>) : undefined; // `kind` decides the type
   }
@@ -50,6 +51,8 @@ export class ImageDirectory {
 
   /** Returns a pagemap, undefined when the image has none of that name. Throws ImageError. */
   pagemap(name: string): PagemapFile | undefined {
+    // Pages files are as large as the program's memory: no file of another kind may be read here.
+    if (kindOf(name) !== 'pagemap') return undefined;
     const file = this.#load(name);
     return file?.kind === 'pagemap' ? file : undefined;
   }

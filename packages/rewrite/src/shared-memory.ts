@@ -11,6 +11,7 @@ import {
   PAGE_SIZE,
   pagemapEntry,
   pageRuns,
+  toAddress,
   type vma_entry,
 } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
@@ -53,6 +54,7 @@ export function repairSharedMemory(draft: Draft): void {
   for (const [shmid, shared] of groupShared(views)) {
     if (!repaired.has(shmid)) repairOffset(draft, shmid, shared);
   }
+  noteClosed(draft, views);
 }
 
 function collectViews(draft: Draft): View[] {
@@ -145,6 +147,28 @@ function contiguousFrom(views: readonly View[], first: View, page: number): numb
     address = area.end;
   }
   return Number(offset / BigInt(PAGE_SIZE)) - page;
+}
+
+/** Reports private mappings of memfds that are closed: nothing in the image has the pages that were not touched. */
+function noteClosed(draft: Draft, views: readonly View[]): void {
+  for (const { pid, area } of views) {
+    if ((area.status & AREA_ANON_PRIVATE) === 0) continue; // shared, or repaired by now
+    const pagemap = draft.image.pagemap(`pagemap-${pid}.img`);
+    const start = toAddress(area.start, `mm-${pid}.img`);
+    const end = toAddress(area.end, `mm-${pid}.img`);
+    let known = 0;
+    for (const run of pagemap ? pageRuns(pagemap) : []) {
+      const to = Math.min(end, run.address + run.pageCount * PAGE_SIZE);
+      known += Math.max(0, to - Math.max(start, run.address));
+    }
+    if (known >= end - start) continue;
+    const where = `0x${start.toString(16)} of process ${pid}`;
+    noteLost(
+      draft,
+      'memfd-lost',
+      `the area at ${where} is a private mapping of a closed memfd, touched in part`,
+    );
+  }
 }
 
 function groupShared(views: readonly View[]): Map<number, View[]> {

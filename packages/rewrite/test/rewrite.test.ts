@@ -16,6 +16,16 @@ describe('rewrite', () => {
     assert.deepEqual(ids, ['stdin', 'stdout', 'tcp-34570', 'unix-node.sock']);
   });
 
+  it('reads no pages', () => {
+    const read = (name: string): Uint8Array => {
+      assert.doesNotMatch(name, /^pages-/);
+      return zoo.read(name);
+    };
+    const source = { names: zoo.names, size: zoo.size, read };
+    assert.ok(rewrite(source).slots.length > 0);
+    assert.ok(summarize(source).processes.length > 0);
+  });
+
   it('does not touch the source', () => {
     const before = zoo.read('files.img').slice();
     rewrite(zoo);

@@ -47,6 +47,15 @@ describe('mapped memfds', () => {
     assert.deepEqual(result.unused, ['pages-1.img', 'pages-6.img']);
   });
 
+  it('are reported when they are closed and mapped privately, for nothing has their pages', () => {
+    const closed = edited(zoo, 'memfd', 'memfd.img', (file) => {
+      file.entries = [];
+    });
+    const lost = rewrite(closed).notes.filter(({ severity }) => severity === 'lost');
+    assert.equal(lost.length, 2);
+    assert.match(lost[0]?.message ?? '', /0x7f9551c3c000 of process 7001 is a private mapping/);
+  });
+
   it('stay as they are in an image that is right', () => {
     const again = rewrite(after);
     assert.ok(!again.files.has('mm-7001.img'));
