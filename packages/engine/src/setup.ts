@@ -36,7 +36,10 @@ export interface SetupOptions {
   readonly native?: { readonly sourceDir: string; readonly outDir: string };
   /** `auto` when absent, or what the environment variable FORKPOINT_CC says. */
   readonly compiler?: CompilerChoice;
-  /** Where PATH, FORKPOINT_CC, FORKPOINT_DEBIAN_MIRROR and proxies are read from; this process's when absent. */
+  /**
+   * Where PATH, FORKPOINT_CC, FORKPOINT_DEBIAN_MIRROR, FORKPOINT_SYSTEM_CRIU (`0`: fetch one in any case) and proxies are
+   * read from; this process's when absent.
+   */
   readonly env?: NodeJS.ProcessEnv;
 }
 
@@ -152,6 +155,7 @@ async function makeEngine(engineDir: string, context: FetchContext): Promise<Omi
 }
 
 async function findSystemCriu(context: FetchContext): Promise<EnginePlan | null> {
+  if (context.env['FORKPOINT_SYSTEM_CRIU'] === '0') return null;
   for (const path of systemCrius(context.env['PATH'] ?? '')) {
     try {
       const version = await criuVersion([path], context.signal);
