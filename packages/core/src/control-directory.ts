@@ -56,6 +56,11 @@ export class ControlDirectory {
     fs.renameSync(`${this.#member}/info.json.new`, `${this.#member}/info.json`);
   }
 
+  /** Removes members/<pid>, so that a later process with the same pid is not taken for a member. */
+  leave(): void {
+    fs.rmSync(this.#member, { recursive: true, force: true });
+  }
+
   /**
    * Writes one request line. Synchronous; throws CoreError ERR_FORKPOINT_NO_RUNTIME when nobody reads requests.
    */

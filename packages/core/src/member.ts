@@ -64,6 +64,13 @@ export class Member {
     this.#parts.control.send({ op: 'join', pid: process.pid });
     // A handler does not keep the process alive: Node unrefs the handles of signals.
     process.on('SIGURG', () => this.#onAsked());
+    process.on('exit', () => {
+      try {
+        this.#parts.control.leave();
+      } catch {
+        // The control directory may be gone before its members are; nobody looks for them then.
+      }
+    });
   }
 
   /** Milliseconds since the last restore by the monotonic clock; -1 before the first. */

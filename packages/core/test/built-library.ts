@@ -1,6 +1,6 @@
 import { execFileSync, spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { cpSync, mkdirSync, mkdtempSync, rmSync } from 'node:fs';
+import { cpSync, mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
@@ -44,7 +44,9 @@ export function buildLibrary(): BuiltLibrary {
     target: 'node20',
     logLevel: 'error',
   });
-  cpSync(join(PACKAGES, 'forkpoint/src/index.mjs'), join(home, 'dist/index.mjs'));
+  const names = 'checkpoint, CheckpointException, Core, createContext, RestoreException';
+  const entry = `import library from './index.cjs';\nexport const { ${names} } = library;\n`;
+  writeFileSync(join(home, 'dist/index.mjs'), entry);
   const source = join(PACKAGES, 'launcher/shim/reseed.c');
   execFileSync('cc', ['-O2', '-shared', '-fPIC', '-nostdlib', '-o', join(native, 'reseed.node'), source]);
   cpSync(join(import.meta.dirname, 'fixtures'), join(directory, 'fixtures'), { recursive: true });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { mkdtempSync, realpathSync } from 'node:fs';
+import { mkdtempSync, readdirSync, realpathSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, describe, test } from 'node:test';
@@ -323,12 +323,13 @@ test('a clone made from outside while a request waits asks again in its new pod'
   assert.deepEqual((await pod.app.line())['result'], { outcome: 'continued', image: '/img' });
 });
 
-test('a program that has nothing to do ends, with the library loaded', async (t) => {
+test('a program that has nothing to do ends with the library loaded, and is no member any more', async (t) => {
   const launcher = new FakeLauncher();
   t.after(() => launcher.close());
   const app = new Fixture('idle.cjs', { node: NODES[0]?.[1] ?? '', library, launcher });
   const code = await new Promise((resolve) => app.child.once('exit', resolve));
   assert.equal(code, 0, app.stderr.join(''));
+  assert.deepEqual(readdirSync(join(launcher.directory, 'members')), []);
 });
 
 test('options of the wrong type are refused by name', async (t) => {
