@@ -1,7 +1,7 @@
 import { CheckpointException } from './errors.ts';
 import type { CheckpointOptions } from './types.ts';
 
-const NAMES: readonly string[] = ['labels', 'timeoutMs', 'link', 'compress', 'sync'];
+const NAMES: readonly string[] = ['labels', 'timeoutMs', 'link', 'sync'];
 
 /**
  * Returns the fields of a request; throws CheckpointException ERR_FORKPOINT_OPTIONS for values of the wrong type.
@@ -18,7 +18,7 @@ export function checkpointRequest(
     throw invalid('checkpoint options are an object', options);
   const unknownName = Object.keys(options).find((name) => !NAMES.includes(name));
   if (unknownName !== undefined) throw invalid('there is no such checkpoint option', unknownName);
-  const { labels, timeoutMs, link, compress, sync } = options;
+  const { labels, timeoutMs, link, sync } = options;
   const isLabels = typeof labels === 'object' && labels !== null && !Array.isArray(labels);
   if (
     labels !== undefined &&
@@ -29,15 +29,12 @@ export function checkpointRequest(
   if (timeoutMs !== undefined && !(Number.isFinite(timeoutMs) && timeoutMs > 0)) {
     throw invalid('timeoutMs is a number of milliseconds above 0', timeoutMs);
   }
-  if (compress !== undefined && compress !== 'zstd' && compress !== 'lz4') {
-    throw invalid("compress is 'zstd' or 'lz4'", compress);
-  }
   for (const flag of [link, sync]) {
     if (flag !== undefined && typeof flag !== 'boolean')
       throw invalid('link and sync are true or false', flag);
   }
   // JSON leaves out what is undefined.
-  return { to: dest, cwd: process.cwd(), stop, labels, timeoutMs, link, compress, sync };
+  return { to: dest, cwd: process.cwd(), stop, labels, timeoutMs, link, sync };
 }
 
 function invalid(rule: string, value: unknown): CheckpointException {

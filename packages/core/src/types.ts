@@ -47,12 +47,10 @@ export interface Context {
 export interface CheckpointOptions {
   /** Names and values kept in the image's manifest. */
   labels?: Record<string, string>;
-  /** Time limit of the dump in milliseconds. */
+  /** Time limit in milliseconds for all threads and processes of the program to come to a halt. */
   timeoutMs?: number;
   /** Whether the image's memory is linked, so that clones share it; true unless given. */
   link?: boolean;
-  /** Compresses the image; a compressed image is not linked. */
-  compress?: 'zstd' | 'lz4';
   /** Whether the image is flushed to disk before it is published; true unless given. */
   sync?: boolean;
 }
