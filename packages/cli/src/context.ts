@@ -1,5 +1,6 @@
 import { realpathSync } from 'node:fs';
 import { dirname, join } from 'node:path';
+import { nativeDirectory } from '@forkpoint/engine';
 import { places } from '@forkpoint/store';
 import type { Places } from '@forkpoint/store';
 import { paintFor } from './ui/colour.ts';
@@ -32,9 +33,9 @@ export interface PackageFiles {
   readonly worker: string;
 }
 
-/** Returns the files of the package below its root. */
-export function packageFiles(lib: string): PackageFiles {
-  const native = join(lib, 'native', 'build');
+/** Returns the files of the package below its root, and those built for this data directory. */
+export function packageFiles(lib: string, home: string): PackageFiles {
+  const native = nativeDirectory(home);
   return {
     native,
     launcher: join(native, 'launcher'),

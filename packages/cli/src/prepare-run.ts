@@ -32,7 +32,7 @@ const OWN_VARIABLES = ['FORKPOINT_LIB', 'FORKPOINT_PLAN_FD'];
  * Throws a CliError with exit code 125, or 126 and 127 for the program itself.
  */
 export async function prepareRun(cli: Cli, request: RunRequest): Promise<string> {
-  const files = packageFiles(cli.lib);
+  const files = packageFiles(cli.lib, cli.places.home);
   await checkSetup(cli, files);
   await ensureHome(cli.places);
   const cwd = await workingDirectory(cli, request.cwd);
@@ -74,7 +74,7 @@ export async function checkSetup(cli: Cli, files: PackageFiles): Promise<void> {
       await access(file, mode);
     } catch (error) {
       const why = errnoOf(error) === 'ENOENT' ? 'is not there' : `cannot be used: ${reasonOf(error)}`;
-      throw new CliError('forkpoint has not been set up', {
+      throw new CliError('this machine has not been set up for forkpoint', {
         code: 'ERR_FORKPOINT_SETUP',
         exitCode: EXIT.ours,
         causes: [`${file} ${why}`],

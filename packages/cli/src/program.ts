@@ -37,17 +37,34 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
   });
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
-    await program.parseAsync(handover === undefined ? [...words] : ['restore', ...handover.args], {
-      from: 'user',
-    });
+    await program.parseAsync(
+      handover === undefined ? wordsFor(program, words) : ['restore', ...handover.args],
+      {
+        from: 'user',
+      },
+    );
     return exitCode;
   } catch (error) {
     if (error instanceof CommanderError && error.exitCode === 0) return EXIT.done;
-    if (error instanceof CommanderError) return printError(cli, usageOf(error, complaint));
+    // Without a command commander has printed the whole help to stderr already.
+    if (error instanceof CommanderError && error.code === 'commander.help') return EXIT.usage;
+    if (error instanceof CommanderError) {
+      const verb = program.commands
+        .find((command) => command.name() === (isHandover ? 'restore' : words[0]))
+        ?.name();
+      return printError(cli, usageOf(error, complaint, verb));
+    }
     const code = printError(cli, error);
     const isOurs = code === EXIT.user || code === EXIT.engine;
     return isOurs && STARTERS.has(words[0] ?? '') ? EXIT.ours : code;
   }
+}
+
+/** `help VERB` is asked as `VERB --help`, and as `VERB` when there is no such verb, which is then told like every other. */
+function wordsFor(program: Command, words: readonly string[]): string[] {
+  const [first, verb, ...rest] = words;
+  if (first !== 'help' || verb === undefined || verb.startsWith('-')) return [...words];
+  return program.commands.some((command) => command.name() === verb) ? [verb, '--help', ...rest] : [verb];
 }
 
 function build(
@@ -79,9 +96,7 @@ function build(
 }
 
 /** Turns commander's complaint into an error in this command line's own form. */
-function usageOf(error: CommanderError, complaint: string): CliError {
-  // Without a command commander has printed the whole help already.
-  if (error.code === 'commander.help') return usageError('a command is missing', 'Run `forkpoint help`');
+function usageOf(error: CommanderError, complaint: string, verb: string | undefined): CliError {
   const [first = '', ...rest] = complaint.trim().split('\n');
   const guess = /^\(Did you mean (?:one of )?(.*)\?\)$/.exec(rest.join(' ').trim())?.[1];
   const hint =
@@ -97,6 +112,6 @@ function usageOf(error: CommanderError, complaint: string): CliError {
     .replace(/\.$/, '');
   return usageError(
     message === '' ? error.message : message,
-    hint ?? 'Run `forkpoint help`, or `forkpoint COMMAND --help`',
+    hint ?? `Run \`forkpoint ${verb === undefined ? 'help' : `${verb} --help`}\``,
   );
 }

@@ -1,6 +1,7 @@
-import { chmod, mkdir, stat } from 'node:fs/promises';
+import { chmod, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
+import { makeMissing } from './directories.ts';
 import { reasonOf, StoreError } from './error.ts';
 
 /** Where everything lies; all paths are absolute. */
@@ -46,7 +47,7 @@ export function placesAt(home: string): Places {
  */
 export async function ensureHome(at: Places): Promise<void> {
   try {
-    await mkdir(at.home, { recursive: true, mode: 0o700 });
+    await makeMissing(at.home, [], 0o700);
     const { uid } = await stat(at.home);
     if (uid !== process.getuid?.()) {
       throw new StoreError(
@@ -58,7 +59,7 @@ export async function ensureHome(at: Places): Promise<void> {
       );
     }
     for (const directory of [at.engine, at.images, at.runs, at.cache, at.pod]) {
-      await mkdir(directory, { recursive: true, mode: 0o700 });
+      await makeMissing(directory, [], 0o700);
       // The home itself keeps its mode: FORKPOINT_HOME may name a directory that others use as well.
       await chmod(directory, 0o700);
     }

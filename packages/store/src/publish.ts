@@ -1,6 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { makeMissing } from './directories.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { stateOfPlace } from './images.ts';
 import { isId } from './names.ts';
@@ -33,7 +34,7 @@ export async function openDestination(path: string, runId: string): Promise<Dest
     const real = await realPlace(path);
     if ((await stateOfPlace(real)) === 'foreign') throw foreign(real);
     const parent = dirname(real);
-    await makeParents(parent, created);
+    await makeMissing(parent, created);
     temporary = join(parent, temporaryName(basename(real), runId));
     await mkdir(temporary, { mode: 0o700 });
     return { path: real, temporary, created };
@@ -142,29 +143,6 @@ async function realPlace(path: string): Promise<string> {
         `the destination ${path} is a symbolic link to nothing`,
       );
     return path;
-  }
-}
-
-async function makeParents(parent: string, created: string[]): Promise<void> {
-  const missing: string[] = [];
-  for (let at = parent; ; at = dirname(at)) {
-    try {
-      if (!(await stat(at)).isDirectory())
-        throw new StoreError('ERR_FORKPOINT_DESTINATION', `${at} is not a directory`);
-      break;
-    } catch (error) {
-      if (errnoOf(error) !== 'ENOENT') throw error;
-      missing.unshift(at);
-    }
-  }
-  for (const directory of missing) {
-    try {
-      await mkdir(directory);
-      created.push(directory);
-    } catch (error) {
-      // Two checkpoints may make the same parent; only the one that made it removes it again.
-      if (errnoOf(error) !== 'EEXIST') throw error;
-    }
   }
 }
 

@@ -1,6 +1,6 @@
 /** Returns up to three candidates that are close to what was typed, best first. */
 export function closeMatches(typed: string, candidates: readonly string[]): string[] {
-  const limit = Math.max(1, Math.floor(typed.length / 3));
+  const limit = Math.ceil(typed.length / 3);
   return [...new Set(candidates)]
     .map((candidate) => ({ candidate, distance: rank(typed.toLowerCase(), candidate.toLowerCase()) }))
     .filter(({ distance }) => distance <= limit)
@@ -10,9 +10,9 @@ export function closeMatches(typed: string, candidates: readonly string[]): stri
 }
 
 function rank(typed: string, candidate: string): number {
-  if (typed.length >= 2 && candidate.startsWith(typed)) return 0;
   // Names have at most 100 characters; longer input is no typing error.
   if (typed.length > 100 || candidate.length > 100) return Number.POSITIVE_INFINITY;
+  if (typed.length >= 2 && candidate.startsWith(typed)) return 0;
   let row = Array.from({ length: candidate.length + 1 }, (_, index) => index);
   for (let i = 1; i <= typed.length; i += 1) {
     const next = [i];

@@ -31,7 +31,7 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
     .summary('take an image of a run')
     .description(
       'Takes an image of a living run and prints the path of the image.\n\n' +
-        'The program goes on, unless --stop is given; it is stopped only after the image is complete. An image that lies at\n' +
+        'The program goes on, unless --stop is given; it is stopped only after the image is complete. An image that lies at ' +
         'the destination already is replaced at once and as a whole.',
     )
     .argument('<run>', 'name of a run, or the start of its id')
@@ -49,7 +49,7 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
     .addHelpText(
       'after',
       '\nExamples:\n  forkpoint checkpoint server\n  forkpoint checkpoint server ./images/warm-%g --stop\n' +
-        '\nA destination may hold %p pid, %g generation, %t time, %u random, %a machine, %f processor features,\n%c processors, %m heap, %%.',
+        '\nA destination may hold %p pid, %g generation, %t time, %u random, %a machine, %f processor\nfeatures, %c processors, %m heap, %%.',
     )
     .action(async (name: string, dest: string | undefined, options: Options) => {
       finish(await checkpoint(cli, name, dest, options));
@@ -62,12 +62,12 @@ async function checkpoint(
   dest: string | undefined,
   options: Options,
 ): Promise<number> {
-  const run = await findRun(cli.places.runs, name);
   if (dest !== undefined) {
     checkPattern(dest);
     // A name that is none fails here, and not after the program's hooks have run.
     if (!hasPattern(dest)) resolveImage(dest, cli.cwd, cli.places.images);
   }
+  const run = await findRun(cli.places.runs, name);
   const to = dest ?? (run.to === null ? run.name : undefined);
   const abort = new AbortController();
   const interrupt = (): void => abort.abort();

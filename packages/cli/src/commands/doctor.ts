@@ -1,4 +1,3 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
@@ -15,8 +14,8 @@ export function addDoctor(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print an array of JSON objects')
     .addHelpText('after', '\nExamples:\n  forkpoint doctor\n  forkpoint doctor --json')
     .action(async (options: { json?: boolean }) => {
-      const { doctor } = await import('@forkpoint/engine');
-      const rows = await doctor({ home: cli.places.home, nativeDir: join(cli.lib, 'native') });
+      const { doctor, nativeDirectory } = await import('@forkpoint/engine');
+      const rows = await doctor({ home: cli.places.home, nativeDir: nativeDirectory(cli.places.home) });
       if (options.json === true) {
         cli.writeOut(`${JSON.stringify(rows, null, 2)}\n`);
       } else {

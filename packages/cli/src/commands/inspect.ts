@@ -16,7 +16,7 @@ export function addInspect(program: Command, cli: Cli, finish: Finish): void {
     .command('inspect')
     .summary('show what an image or a run consists of')
     .description(
-      'Shows the processes, memory areas, descriptors and slots of an image, and the names of its environment variables;\n' +
+      'Shows the processes, memory areas, descriptors and slots of an image, and the names of its environment variables; ' +
         'or the identity and the processes of a run. Values of the environment are not shown.',
     )
     .argument('<image-or-run>', 'a path, the name of an image, or a run')

@@ -77,7 +77,7 @@ async function restore(
   const { options, handover } = given;
   // Commander has accepted what the launcher has not: the launcher is the one that counts.
   if (handover?.reason === 'usage') throw unexpected(handover.detail);
-  const files = packageFiles(cli.lib);
+  const files = packageFiles(cli.lib, cli.places.home);
   const path = resolveImage(image, cli.cwd, cli.places.images);
   const found = await preflight(path, { launcher: files.launcher, enginePlan: cli.places.enginePlan });
   if (handover === undefined && found.length === 0) {
@@ -124,7 +124,10 @@ async function bootInstead(
       causes: [reasonOf(error)],
     });
   }
-  return await launch(packageFiles(cli.lib).launcher, ['run', plan], { ...cli.env, FORKPOINT_LIB: cli.lib });
+  return await launch(packageFiles(cli.lib, cli.places.home).launcher, ['run', plan], {
+    ...cli.env,
+    FORKPOINT_LIB: cli.lib,
+  });
 }
 
 function refusal(image: string, reasons: readonly Finding[]): CliError {
@@ -136,7 +139,7 @@ function refusal(image: string, reasons: readonly Finding[]): CliError {
     causes: reasons.map((reason) => reason.message),
     hint:
       hints.length > 0
-        ? hints.join('; ')
+        ? hints.join('\n')
         : first?.kind === 'address'
           ? 'Use --listen to give another address'
           : undefined,

@@ -24,7 +24,7 @@ export function addRun(program: Command, cli: Cli, finish: Finish): void {
     .summary('run a program so that it can be checkpointed')
     .description(
       'Runs a program in a pod of its own, in which it can be checkpointed.\n\n' +
-        'The program keeps its user, its files and its network; Node.js programs need no change. In the foreground the\n' +
+        'The program keeps its user, its files and its network; Node.js programs need no change. In the foreground the ' +
         "command ends with the program's exit code.",
     )
     .argument('<command>', 'the program; write -- before it')
@@ -62,5 +62,8 @@ async function run(cli: Cli, command: readonly string[], options: Options): Prom
     writeFileSync(3, plan);
     return 0;
   }
-  return await launch(packageFiles(cli.lib).launcher, ['run', plan], { ...cli.env, FORKPOINT_LIB: cli.lib });
+  return await launch(packageFiles(cli.lib, cli.places.home).launcher, ['run', plan], {
+    ...cli.env,
+    FORKPOINT_LIB: cli.lib,
+  });
 }

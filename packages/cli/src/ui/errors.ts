@@ -24,7 +24,8 @@ export function printError(cli: Cli, error: unknown): number {
       ...told.causes.map((cause, index) => `${index + 1}: ${sentence(cause)}`),
     );
   }
-  if (told.hint !== undefined) lines.push(`${cli.paintErr('hint', 'Hint:')} ${safeText(told.hint)}`);
+  for (const hint of told.hint?.split('\n') ?? [])
+    lines.push(`${cli.paintErr('hint', 'Hint:')} ${safeText(hint)}`);
   if (isOn(cli.env['FORKPOINT_DEBUG']) && error instanceof Error) lines.push(error.stack ?? '');
   cli.writeErr(`${lines.join('\n')}\n`);
   return told.exitCode;
@@ -52,8 +53,9 @@ function causesOf(error: Error): string[] {
   let at: unknown = error.cause;
   // A chain may be circular; nobody reads more than a few of its links.
   while (at instanceof Error && causes.length < 5) {
-    // A message that repeats its cause in its own words says everything already.
-    if (!error.message.includes(at.message)) causes.push(at.message);
+    // Our own messages give the reason of a system error in words already.
+    const isSystem = 'code' in at && typeof at.code === 'string' && /^E[A-Z0-9]+$/.test(at.code);
+    if (!isSystem && !error.message.includes(at.message)) causes.push(at.message);
     at = at.cause;
   }
   return causes;
