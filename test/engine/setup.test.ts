@@ -99,7 +99,8 @@ test(
 
 test('a second set-up needs no network and hardly any time', async () => {
   const began = Date.now();
-  const { result, lines } = await start(SETUP, { FORKPOINT_DEBIAN_MIRROR: 'http://127.0.0.1:9/debian' }).ended;
+  const { result, lines } = await start(SETUP, { FORKPOINT_DEBIAN_MIRROR: 'http://127.0.0.1:9/debian' })
+    .ended;
   assert.equal(result['source'], 'present');
   assert.deepEqual(lines, ['']);
   assert.ok(Date.now() - began < 5000);
@@ -122,20 +123,20 @@ test(
     writeFileSync(hello, '#include <stdio.h>\nint main(void) { return puts("hello") < 0; }\n');
     const { result } = await start(`
     const { execFileSync } = await import('node:child_process');
-    const out = home + '/native';
-    const built = await engine.setup({ home, log, compiler: 'fetched', native: { sourceDir: ${JSON.stringify(launcherSource)}, outDir: out } });
+    const built = await engine.setup({ home, log, compiler: 'fetched', native: { sourceDir: ${JSON.stringify(launcherSource)} } });
+    const out = engine.nativeDirectory(home);
     const compiler = await engine.findCompiler(engine.engineDirectory(home), 'fetched', { env: process.env, log, signal: undefined });
     execFileSync(compiler.executable([${JSON.stringify(hello)}], home + '/hello', true)[0], compiler.executable([${JSON.stringify(hello)}], home + '/hello', true).slice(1));
     const { createRequire } = await import('node:module');
     createRequire(home + '/x.js')(out + '/reseed.node');
     return {
-      name: compiler.name, native: built.native,
+      name: compiler.name, isBuilt: built.native.isBuilt,
       hello: execFileSync(home + '/hello').toString(),
       cpu: execFileSync(out + '/launcher', ['cpu']).toString(),
       rows: (await engine.doctor({ home, nativeDir: out })).filter(({ name }) => name === 'preload'),
     };`).ended;
     assert.equal(result['name'], 'tcc (fetched)', JSON.stringify(result));
-    assert.deepEqual(result['native'], { isBuilt: true, warnings: '' });
+    assert.equal(result['isBuilt'], true);
     assert.equal(result['hello'], 'hello\n');
     assert.match(String(result['cpu']), /^\S+(\s+[0-9a-f]+)+\s*$/);
     assert.deepEqual(result['rows'], [{ name: 'preload', ok: true, detail: 'io_uring is refused' }]);

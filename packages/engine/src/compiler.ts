@@ -139,7 +139,9 @@ function fetchedCompiler(root: string): Compiler {
   const start = [...treeCommand(root, TCC), `-B${own}`, '-nostdinc', ...includes, '-Wall'];
   const strict = (isStrict: boolean): string[] => (isStrict ? ['-Werror'] : []);
   const before = [join(musl, 'crt1.o'), join(musl, 'crti.o')];
-  const after = [join(musl, 'libc.a'), join(own, 'libtcc1.a'), join(musl, 'crtn.o')];
+  // The C library twice: what helps the compiler needs some of it, and it is searched in order.
+  const libc = join(musl, 'libc.a');
+  const after = [libc, join(own, 'libtcc1.a'), libc, join(musl, 'crtn.o')];
   return {
     id: fileId(join(root, TCC)),
     name: 'tcc (fetched)',

@@ -1,6 +1,6 @@
 export { EngineError } from './error.ts';
 export type { EngineErrorCode } from './error.ts';
-export { engineDirectory, readEngine, setup } from './setup.ts';
+export { engineDirectory, nativeDirectory, readEngine, setup } from './setup.ts';
 export type { SetupOptions, SetupResult } from './setup.ts';
 export { buildNative } from './native.ts';
 export type { NativeOptions, NativeResult } from './native.ts';

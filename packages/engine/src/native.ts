@@ -16,9 +16,9 @@ import { EngineError, errorCode } from './error.ts';
 
 /** What is built and from where. */
 export interface NativeOptions {
-  /** Holds the launcher's C files and, in `shim/`, shim.c and reseed.c. */
+  /** Holds the launcher's C files and, in `shim/`, shim.c, reseed.c and ipc.c. */
   readonly sourceDir: string;
-  /** Receives `launcher`, `shim.so` and `reseed.node`. */
+  /** Receives `launcher`, `shim.so`, `reseed.node` and `ipc.so`. */
   readonly outDir: string;
   /** Only called when something has to be built. */
   readonly compiler: () => Promise<Compiler>;
@@ -38,7 +38,7 @@ export interface NativeResult {
 }
 
 const STAMP = 'native.stamp';
-const OUTPUTS = ['launcher', 'shim.so', 'reseed.node'];
+const OUTPUTS = ['launcher', 'shim.so', 'reseed.node', 'ipc.so'];
 const BUILD_TIMEOUT_MS = 3 * 60_000;
 const MAX_SOURCES = 64;
 const MAX_SOURCE_BYTES = 4 << 20;
@@ -64,10 +64,12 @@ export async function buildNative(options: NativeOptions): Promise<NativeResult>
       .map(({ name }) => join(sourceDir, name));
     const shim = join(sourceDir, 'shim', 'shim.c');
     const reseed = join(sourceDir, 'shim', 'reseed.c');
+    const ipc = join(sourceDir, 'shim', 'ipc.c');
     const commands = (isStrict: boolean): string[][] => [
       compiler.executable(launcherSources, join(work, 'launcher'), isStrict),
       compiler.sharedObject(shim, join(work, 'shim.so'), isStrict),
       compiler.sharedObject(reseed, join(work, 'reseed.node'), isStrict),
+      compiler.sharedObject(ipc, join(work, 'ipc.so'), isStrict),
     ];
     const warnings = await compile(commands, options);
     for (const name of OUTPUTS) {
@@ -136,7 +138,8 @@ function readSources(sourceDir: string): Source[] {
   if (
     !names.some((name) => /^[^/]+\.c$/.test(name)) ||
     !names.includes('shim/shim.c') ||
-    !names.includes('shim/reseed.c')
+    !names.includes('shim/reseed.c') ||
+    !names.includes('shim/ipc.c')
   ) {
     throw new EngineError('ERR_FORKPOINT_BUILD', `${sourceDir} does not hold the launcher's source`, {
       hint: 'install forkpoint again: its package is incomplete',
@@ -148,6 +151,11 @@ function readSources(sourceDir: string): Source[] {
   const large = sources.find(({ bytes }) => bytes.length > MAX_SOURCE_BYTES);
   if (large === undefined && names.length <= MAX_SOURCES) return sources;
   throw new EngineError('ERR_FORKPOINT_BUILD', `${sourceDir} holds more than the launcher's source`);
+}
+
+/** Returns the digest of a source directory, which names its build. Throws ERR_FORKPOINT_BUILD when it is incomplete. */
+export function nativeDigest(sourceDir: string): string {
+  return digestOf(readSources(sourceDir));
 }
 
 function digestOf(sources: readonly Source[]): string {

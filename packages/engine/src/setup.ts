@@ -6,8 +6,11 @@ import {
   mkdirSync,
   openSync,
   readFileSync,
+  readlinkSync,
+  realpathSync,
   renameSync,
   rmSync,
+  symlinkSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
@@ -19,7 +22,7 @@ import type { CompilerChoice } from './compiler.ts';
 import { checkCriu, criuVersion, MINIMUM_CRIU, isAtLeast, requireVersion, systemCrius } from './criu.ts';
 import { EngineError, errorCode, errorText } from './error.ts';
 import { withLock } from './lock.ts';
-import { buildNative } from './native.ts';
+import { buildNative, nativeDigest } from './native.ts';
 import type { NativeResult } from './native.ts';
 import { checkPlace, fetchTree, removeLeftovers, treeCommand } from './package-tree.ts';
 
@@ -33,7 +36,7 @@ export interface SetupOptions {
   /** Find or fetch CRIU again, and build again, although all is there. */
   readonly force?: boolean;
   /** When given, the launcher is built as well. */
-  readonly native?: { readonly sourceDir: string; readonly outDir: string };
+  readonly native?: { readonly sourceDir: string };
   /** `auto` when absent, or what the environment variable FORKPOINT_CC says. */
   readonly compiler?: CompilerChoice;
   /**
@@ -180,7 +183,7 @@ async function findSystemCriu(context: FetchContext): Promise<EnginePlan | null>
 
 async function makeNative(
   options: SetupOptions,
-  place: { readonly sourceDir: string; readonly outDir: string },
+  place: { readonly sourceDir: string },
   context: FetchContext,
 ): Promise<NativeResult> {
   const asked = options.compiler ?? (context.env['FORKPOINT_CC'] || 'auto');
@@ -188,14 +191,46 @@ async function makeNative(
     findCompiler(engineDirectory(options.home), asked, context);
   // Somebody who names a compiler wants what is there to come from it.
   const named = asked === 'auto' ? null : await find();
-  return await buildNative({
-    ...place,
+  // Every build keeps a directory of its own: programs and images have the shim mapped by its path, and CRIU refuses a
+  // file that has changed.
+  const builds = join(engineDirectory(options.home), 'native');
+  const name = nativeDigest(place.sourceDir).slice(0, 16);
+  makeDirectory(builds);
+  const result = await buildNative({
+    sourceDir: place.sourceDir,
+    outDir: join(builds, name),
     compiler: async () => named ?? (await find()),
     compilerId: named?.id,
     force: options.force === true,
     signal: options.signal,
     log: options.log,
   });
+  pointTo(join(builds, 'current'), name);
+  return result;
+}
+
+/** Makes a symbolic link point to `target`, atomically. */
+function pointTo(link: string, target: string): void {
+  try {
+    if (readlinkSync(link) === target) return;
+  } catch (error) {
+    if (errorCode(error) !== 'ENOENT') throw error;
+  }
+  const draft = `${link}.${process.pid}`;
+  rmSync(draft, { force: true });
+  symlinkSync(target, draft);
+  renameSync(draft, link);
+}
+
+/** Returns the directory of the newest native build of a data directory; it may not exist. */
+export function nativeDirectory(home: string): string {
+  const current = join(engineDirectory(home), 'native', 'current');
+  try {
+    return realpathSync(current);
+  } catch {
+    // Nothing has been built yet; whoever looks into it learns so.
+    return current;
+  }
 }
 
 function makeDirectory(path: string): void {

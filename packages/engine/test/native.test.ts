@@ -16,6 +16,7 @@ writeFileSync(join(sourceDir, 'part.h'), 'int part(void);\n');
 writeFileSync(join(sourceDir, 'part.c'), '#include "part.h"\nint part(void) { return 7; }\n');
 writeFileSync(join(sourceDir, 'launcher.c'), '#include "part.h"\nint main(void) { return part(); }\n');
 writeFileSync(join(sourceDir, 'shim', 'shim.c'), 'int forkpoint_shim(void) { return 1; }\n');
+writeFileSync(join(sourceDir, 'shim', 'ipc.c'), 'int forkpoint_ipc(void) { return 2; }\n');
 writeFileSync(
   join(sourceDir, 'shim', 'reseed.c'),
   'void *napi_register_module_v1(void *e, void *x) { (void)e; return x; }\n',
@@ -71,7 +72,13 @@ test('an error names the line, keeps the last build and leaves nothing behind', 
     assert.match(error.message, /launcher\.c:1.*nothing/);
     return true;
   });
-  assert.deepEqual(readdirSync(outDir).sort(), ['launcher', 'native.stamp', 'reseed.node', 'shim.so']);
+  assert.deepEqual(readdirSync(outDir).sort(), [
+    'ipc.so',
+    'launcher',
+    'native.stamp',
+    'reseed.node',
+    'shim.so',
+  ]);
 });
 
 test('a directory without the sources is refused in one line', async () => {

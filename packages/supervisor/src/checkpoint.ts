@@ -17,6 +17,7 @@ import type { Look } from './look.ts';
 import { findMembers, gather } from './members.ts';
 import type { Member } from './members.ts';
 import { readText } from './proc.ts';
+import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
 import { frozenMs } from './statistics.ts';
 import { openSource } from './source.ts';
@@ -143,13 +144,18 @@ function finishImage(
 ): { manifest: Manifest; sizes: Taken['sizes'] } {
   const { surroundings } = job;
   const source = openSource(directory);
-  const changed = rewrite(source, { ctlPath: surroundings.controlDirectory });
+  const changed = rewrite(source, {
+    ctlPath: surroundings.controlDirectory,
+    zombies: earlierZombies(surroundings.identity),
+  });
+  const lost = changed.notes.filter(({ severity }) => severity === 'lost');
+  if (lost.length > 0) throw cannotCheckpoint(lost.map(({ code, message, pid, fd }) => lostFinding(code, message, pid, fd)));
   for (const [name, bytes] of changed.files) {
     // A new file rather than a change in place: the old one may be a hard link.
     rmSync(join(directory, name), { force: true });
     writeFileSync(join(directory, name), bytes, { mode: 0o600 });
   }
-  for (const name of ['dump.log', 'stats-dump']) rmSync(join(directory, name), { force: true });
+  for (const name of ['dump.log', 'stats-dump', ...changed.unused]) rmSync(join(directory, name), { force: true });
   const summary = summarize(openSource(directory));
   const manifest = describe(directory, {
     ...facts,
@@ -163,6 +169,7 @@ function finishImage(
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
     blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
+    hasIpcObjects: changed.hasIpcObjects,
     criu: ['--file-locks'],
     cwds: [...new Set(summary.processes.map(({ cwd }) => cwd).filter((cwd) => cwd !== undefined))],
   });
@@ -171,6 +178,10 @@ function finishImage(
   writeFileSync(join(directory, 'restore'), restoreScript(process.env['FORKPOINT_LIB'] ?? ''), { mode: 0o700 });
   const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
   return { manifest, sizes: { total: bytesOf(directory), pages } };
+}
+
+function lostFinding(kind: string, what: string, pid: number | undefined, fd: number | undefined): Resource {
+  return { kind, what, ...(pid === undefined ? {} : { pid }), ...(fd === undefined ? {} : { fd }) };
 }
 
 function cannotCheckpoint(findings: readonly Resource[]): SupervisorError {

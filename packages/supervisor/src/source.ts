@@ -1,4 +1,4 @@
-import { closeSync, openSync, readdirSync, readFileSync, readSync } from 'node:fs';
+import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageSource } from '@forkpoint/image';
 
@@ -10,21 +10,11 @@ export function openSource(directory: string): ImageSource {
   const names = readdirSync(directory).filter((name) => name.endsWith('.img'));
   return {
     names,
+    size: (name) => statSync(join(directory, name)).size,
     read: (name) => {
       const bytes = readFileSync(join(directory, name));
       if (bytes.length > FILE_MAX) throw new RangeError(`${name} is larger than ${FILE_MAX} bytes`);
       return bytes;
     },
   };
-}
-
-/** Reads a range of a file; shorter at its end. */
-export function readRange(path: string, offset: number, length: number): Uint8Array {
-  const fd = openSync(path, 'r');
-  try {
-    const bytes = Buffer.alloc(length);
-    return bytes.subarray(0, readSync(fd, bytes, 0, length, offset));
-  } finally {
-    closeSync(fd);
-  }
 }

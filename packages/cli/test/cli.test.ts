@@ -1,0 +1,93 @@
+import assert from 'node:assert/strict';
+import { mkdir, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { nativeDirectory } from '@forkpoint/engine';
+import { exec, install } from './helper.ts';
+
+const VERBS = ['run', 'checkpoint', 'restore', 'ps', 'logs', 'kill', 'wait', 'inspect', 'setup', 'doctor'];
+
+test('help names every verb, and every verb has examples', async (t) => {
+  const { run } = await install(t);
+  const { code, out, err } = await run('help');
+  assert.deepEqual([code, err], [0, '']);
+  for (const verb of VERBS) assert.match(out, new RegExp(`^  ${verb} `, 'm'));
+  for (const verb of VERBS) {
+    const help = await run('help', verb);
+    assert.equal(help.code, 0);
+    assert.match(help.out, new RegExp(`Examples:\n  forkpoint ${verb}`), verb);
+  }
+});
+
+test('usage errors exit with 2, one line and a hint', async (t) => {
+  const { run } = await install(t);
+  for (const [args, err] of [
+    [['chekpoint'], 'Error: Unknown command `chekpoint`\nHint: Did you mean `checkpoint`?\n'],
+    [['help', 'restor'], 'Error: Unknown command `restor`\nHint: Did you mean `restore`?\n'],
+    [['checkpoint'], 'Error: Missing required argument `run`\nHint: Run `forkpoint checkpoint --help`\n'],
+    [['ps', '--jsn'], 'Error: Unknown option `--jsn`\nHint: Did you mean `--json`?\n'],
+    [
+      ['wait', 'x', '--timeout', '1x'],
+      'Error: Option `--timeout <seconds>` argument `1x` is invalid. It is a number of seconds, such as 30 or 0.5\nHint: Run `forkpoint wait --help`\n',
+    ],
+    [
+      ['restore-explain', 'usage', 'extra', '--', './img', 'extra'],
+      "Error: Unexpected argument `extra`\nHint: Write -- before the program's arguments\n",
+    ],
+  ] as [string[], string][]) {
+    assert.deepEqual(await run(...args), { code: 2, out: '', err }, args.join(' '));
+  }
+  const bare = await run();
+  assert.deepEqual([bare.code, bare.out], [2, '']);
+  assert.match(bare.err, /^Usage: forkpoint/);
+});
+
+test('what is not there is named, with a hint', async (t) => {
+  const { run, root } = await install(t);
+  assert.deepEqual(await run('checkpoint', 'server'), {
+    code: 1,
+    out: '',
+    err: 'Error: There is no run called `server`\nHint: See the runs with `forkpoint ps --all`\n',
+  });
+  assert.deepEqual(await run('inspect', './img'), {
+    code: 1,
+    out: '',
+    err: `Error: There is no image at ${root}/img\nHint: Take one with \`forkpoint checkpoint RUN DEST\`\n`,
+  });
+  assert.match((await run('checkpoint', 'server', 'img%x')).err, /"%x" is not known\nHint: The patterns are/);
+});
+
+test('without runs, ps has an empty array, and says so on stderr', async (t) => {
+  const { run } = await install(t);
+  assert.deepEqual(await run('ps', '--json'), { code: 0, out: '[]\n', err: '' });
+  assert.deepEqual(await run('ps'), { code: 0, out: '', err: 'No run is alive.\n' });
+});
+
+test('a missing set-up is told with what to run, and 125', async (t) => {
+  const { run, home } = await install(t, { isSetUp: false });
+  assert.deepEqual(await run('run', '--', 'true'), {
+    code: 125,
+    out: '',
+    err: `Error: This machine has not been set up for forkpoint\nCaused by: ${nativeDirectory(home)}/launcher is not there\nHint: Run \`forkpoint setup\`\n`,
+  });
+});
+
+test('a restore that cannot work tells every reason, with 125; --or-run needs at least a manifest', async (t) => {
+  const { run, root } = await install(t);
+  await mkdir(join(root, 'img'));
+  await writeFile(join(root, 'img', 'manifest.json'), '{"formatVersion":7}');
+  const newer = await run('restore-explain', 'plan', `${root}/img`, '--', './img');
+  assert.equal(newer.code, 125);
+  assert.match(newer.err, /the image has format 7, and this forkpoint reads formats up to 1/i);
+  const lost = await run('restore', './lost', '--or-run');
+  assert.equal(lost.code, 125);
+  assert.match(lost.err, /can neither be restored nor started afresh/);
+});
+
+test('a pipe that is closed early is no error', async (t) => {
+  const { env, root } = await install(t);
+  const main = join(import.meta.dirname, '../src/main.ts');
+  const script = `"$0" "${main}" help | head -c 1; exit 0`;
+  const { err } = await exec('/bin/sh', ['-c', script, process.execPath], { env, cwd: root });
+  assert.equal(err, '');
+});

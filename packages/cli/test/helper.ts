@@ -1,0 +1,91 @@
+import { spawn } from 'node:child_process';
+import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import type { TestContext } from 'node:test';
+import { nativeDirectory } from '@forkpoint/engine';
+import { encodeEnginePlan } from '@forkpoint/manifest';
+
+/** What a command did. */
+export interface Result {
+  readonly code: number | null;
+  readonly out: string;
+  readonly err: string;
+}
+
+/** Runs a program to its end, at most 10 seconds. */
+export async function exec(
+  file: string,
+  args: readonly string[],
+  options: { env?: NodeJS.ProcessEnv; cwd?: string } = {},
+): Promise<Result> {
+  const child = spawn(file, args, {
+    env: options.env,
+    cwd: options.cwd,
+    stdio: ['ignore', 'pipe', 'pipe'],
+    timeout: 10_000,
+  });
+  const [out, err]: [string[], string[]] = [[], []];
+  child.stdout.setEncoding('utf8').on('data', (text: string) => out.push(text));
+  child.stderr.setEncoding('utf8').on('data', (text: string) => err.push(text));
+  const code = await new Promise<number | null>((resolve, reject) => {
+    child.once('error', reject);
+    child.once('close', resolve);
+  });
+  return { code, out: out.join(''), err: err.join('') };
+}
+
+/** A package that has been set up, with a launcher that tells what it was started with. */
+export interface Installed {
+  readonly root: string;
+  readonly lib: string;
+  readonly home: string;
+  readonly env: NodeJS.ProcessEnv;
+  /** Runs the command line from its source. */
+  readonly run: (...args: string[]) => Promise<Result>;
+}
+
+/** The launcher of these tests: prints its arguments, shows the plan, and takes its exit code from the environment. */
+const LAUNCHER = `#!/bin/sh
+[ "$1" = cpu ] && { echo ffffffff; exit 0; }
+printf 'launcher'; printf ' <%s>' "$@"; echo
+[ "$1" = run ] && tr '\\0' '\\n' < "$2"
+exit "\${LAUNCHER_EXIT:-0}"
+`;
+
+/** Makes a package in a directory with blanks in its name. */
+export async function install(t: TestContext, options: { isSetUp?: boolean } = {}): Promise<Installed> {
+  const root = await mkdtemp(join(tmpdir(), "forkpoint cli's-"));
+  t.after(() => rm(root, { recursive: true, force: true }));
+  const lib = join(root, 'lib');
+  const home = join(root, 'home');
+  const main = join(import.meta.dirname, '../src/main.ts');
+  await mkdir(join(lib, 'dist'), { recursive: true });
+  await mkdir(join(lib, 'bin'));
+  const native = nativeDirectory(home);
+  await mkdir(native, { recursive: true });
+  const script = join(import.meta.dirname, '../../forkpoint/bin/forkpoint');
+  const { copyFile } = await import('node:fs/promises');
+  await copyFile(script, join(lib, 'bin', 'forkpoint'));
+  await symlink(main, join(lib, 'dist', 'cli.cjs'));
+  await writeFile(join(lib, 'dist', 'preload.cjs'), 'process.stdout.write("preloaded ")');
+  if (options.isSetUp !== false) {
+    await writeFile(join(native, 'launcher'), LAUNCHER);
+    await chmod(join(native, 'launcher'), 0o755);
+    await writeFile(join(native, 'shim.so'), '');
+    await writeFile(
+      join(home, 'engine', 'engine.plan'),
+      encodeEnginePlan({ criu: ['/bin/true'], version: '4.2' }),
+    );
+  }
+  const env = {
+    PATH: process.env['PATH'],
+    HOME: root,
+    FORKPOINT_HOME: home,
+    FORKPOINT_LIB: lib,
+    FORKPOINT_NODE: process.execPath,
+  };
+  const run = (...args: string[]): Promise<Result> =>
+    exec(process.execPath, [main, ...args], { env, cwd: root });
+  return { root, lib, home, env, run };
+}

@@ -1,0 +1,6 @@
+export { eventually, Running, runToEnd } from './process.ts';
+export type { Finished, SpawnOptions } from './process.ts';
+export { createPerson } from './person.ts';
+export type { Person } from './person.ts';
+export { fetchText } from './web.ts';
+export { nodeBinary, programPath, root } from './places.ts';

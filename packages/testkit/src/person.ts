@@ -1,0 +1,114 @@
+import { chownSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { root } from './places.ts';
+import { eventually, Running } from './process.ts';
+import type { Finished, SpawnOptions } from './process.ts';
+
+/** Uid and gid of the ordinary user when the tests run as root. It has no entry in /etc/passwd, as in many containers. */
+const ORDINARY = 61_001;
+
+/** Somebody who uses forkpoint: a user with an own data directory and scratch directory. */
+export interface Person {
+  readonly uid: number;
+  /** FORKPOINT_HOME. */
+  readonly home: string;
+  /** An empty directory of the person's own. */
+  readonly scratch: string;
+  /** Starts a command as this person. */
+  start(argv: readonly string[], options?: SpawnOptions): Running;
+  /** Starts `forkpoint ARGS`. */
+  forkpoint(args: readonly string[], options?: SpawnOptions): Running;
+  /** Runs `forkpoint ARGS` to its end. */
+  finish(args: readonly string[], options?: SpawnOptions): Promise<Finished>;
+  /** Runs `forkpoint ARGS --json` and returns what it printed; throws with its words when it fails. */
+  json(args: readonly string[], options?: SpawnOptions): Promise<unknown>;
+  /** Ends all runs and removes both directories. */
+  leave(): Promise<void>;
+}
+
+/**
+ * Creates a person: an ordinary user, or root where the tests may. The engine comes from FORKPOINT_TEST_ENGINE, which
+ * `npm test` sets; without it the test fails rather than being left out.
+ */
+export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
+  const engine = process.env['FORKPOINT_TEST_ENGINE'];
+  if (engine === undefined) throw new Error('FORKPOINT_TEST_ENGINE is not set: run these tests with `npm run test:engine`');
+  const isRoot = process.getuid?.() === 0;
+  if (kind === 'root' && !isRoot) throw new Error('only root can be root');
+  const uid = isRoot && kind === 'ordinary' ? ORDINARY : (process.getuid?.() ?? 0);
+  const home = mkdtempSync(join(tmpdir(), 'fp-home-'));
+  const scratch = mkdtempSync(join(tmpdir(), 'fp-work-'));
+  symlinkSync(engine, join(home, 'engine'));
+  if (isRoot) for (const directory of [home, scratch]) chownSync(directory, uid, uid);
+  const prefix =
+    uid === ORDINARY && isRoot
+      ? ['setpriv', `--reuid=${ORDINARY}`, `--regid=${ORDINARY}`, '--clear-groups', '--inh-caps=-all', '--']
+      : [];
+  const env = { HOME: scratch, FORKPOINT_HOME: home, XDG_DATA_HOME: undefined, NODE_OPTIONS: undefined, NO_COLOR: '1' };
+  const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
+    new Running([...prefix, ...argv], { ...options, cwd: options.cwd ?? scratch, env: { ...env, ...options.env } });
+  const command = join(root, 'bin/forkpoint');
+  const forkpoint = (args: readonly string[], options?: SpawnOptions): Running => start([command, ...args], options);
+  const finish = async (args: readonly string[], options: SpawnOptions = {}): Promise<Finished> => {
+    const running = forkpoint(args, options);
+    if (options.input === undefined) running.child.stdin?.end();
+    return await running.end();
+  };
+  return {
+    uid,
+    home,
+    scratch,
+    start,
+    forkpoint,
+    finish,
+    json: async (args, options) => {
+      const { code, stdout, stderr } = await finish([...args, '--json'], options);
+      if (code !== 0) throw new Error(`forkpoint ${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
+      return JSON.parse(stdout) as unknown;
+    },
+    leave: async () => {
+      await endRuns(home);
+      for (const directory of [home, scratch]) rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+    },
+  };
+}
+
+/** Kills the launchers of all runs; each takes its pod with it. */
+async function endRuns(home: string): Promise<void> {
+  const runs = join(home, 'runs');
+  if (lstatSync(runs, { throwIfNoEntry: false }) === undefined) return;
+  for (const id of readdirSync(runs)) {
+    const launcher = launcherOf(join(runs, id));
+    if (launcher === null) continue;
+    try {
+      process.kill(launcher, 'SIGKILL');
+    } catch {
+      // It has ended by itself.
+      continue;
+    }
+    await eventually(() => (isAlive(launcher) ? undefined : true), `the end of run ${id}`);
+  }
+}
+
+function launcherOf(directory: string): number | null {
+  try {
+    const record: unknown = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8'));
+    const state = readFileSync(join(directory, 'state'), 'utf8');
+    if (typeof record !== 'object' || record === null || !('launcherPid' in record)) return null;
+    return state.startsWith('running') ? Number(record.launcherPid) : null;
+  } catch {
+    // The run never started.
+    return null;
+  }
+}
+
+function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) Z/.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    // There is no such process.
+    return false;
+  }
+}
+

@@ -1,0 +1,89 @@
+// Set-up, checks and all tests. Usage: npm test; npm run test:unit; npm run test:engine [-- FILE...]
+// The last line is `N passed, N failed`.
+import { spawnSync } from 'node:child_process';
+import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { dataDirectory, setup } from './setup.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
+const [part = 'all', ...files] = process.argv.slice(2);
+const node = join(root, 'node_modules/node24/bin/node');
+let passed = 0;
+let failed = 0;
+
+/** Runs a set of test files and adds up their figures. */
+function run(name, patterns, env = {}, flags = []) {
+  console.log(`\n# ${name}`);
+  const directory = mkdtempSync(join(tmpdir(), 'fp-report-'));
+  const report = join(directory, 'report.tap');
+  const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout', '--test-reporter=tap', `--test-reporter-destination=${report}`];
+  const { status } = spawnSync(node, ['--test', ...reporters, ...flags, ...patterns], {
+    cwd: root,
+    stdio: ['ignore', 'inherit', 'inherit'],
+    env: { ...process.env, NODE_OPTIONS: '', ...env },
+  });
+  const text = existsSync(report) ? readFileSync(report, 'utf8') : '';
+  const figure = (key) => Number(new RegExp(`^# ${key} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
+  const bad = figure('fail') + figure('cancelled') + figure('skipped') + figure('todo');
+  passed += figure('pass');
+  // A runner that dies without a report has failed, and so has one that ran nothing.
+  failed += Math.max(bad, status === 0 && figure('pass') > 0 ? 0 : 1);
+  rmSync(directory, { recursive: true, force: true });
+}
+
+function check() {
+  console.log('\n# checks');
+  const { status } = spawnSync(process.execPath, [join(root, 'scripts/check.mjs')], { cwd: root, stdio: 'inherit' });
+  if (status === 0) passed++;
+  else failed++;
+}
+
+/** Lends the engine to test users: their data directories have a link to it. Root's own place is closed to others. */
+function lendEngine() {
+  const engine = join(dataDirectory(), 'engine');
+  if (process.getuid() !== 0) return { engine, remove: () => undefined };
+  const directory = mkdtempSync(join(tmpdir(), 'fp-engine-'));
+  const lent = join(directory, 'engine');
+  cpSync(engine, lent, { recursive: true, verbatimSymlinks: true });
+  const plan = join(lent, 'engine.plan');
+  writeFileSync(plan, readFileSync(plan, 'latin1').replaceAll(engine, lent), 'latin1');
+  spawnSync('chmod', ['-R', 'a+rX', directory]);
+  return { engine: lent, remove: () => rmSync(directory, { recursive: true, force: true }) };
+}
+
+/** When root tests a checkout that others cannot reach, the tests see it through a bind mount that they can. */
+function showToOthers() {
+  if (process.getuid() !== 0 || process.env.FORKPOINT_TEST_SHOWN !== undefined) return;
+  let reachable = true;
+  for (let at = root; at !== '/'; at = dirname(at)) reachable &&= (statSync(at).mode & 0o005) === 0o005;
+  if (reachable) return;
+  const shown = mkdtempSync(join(tmpdir(), 'fp-checkout-'));
+  mkdirSync(shown, { recursive: true });
+  spawnSync('chmod', ['755', shown]);
+  const script = 'mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"';
+  const { status } = spawnSync(
+    'unshare',
+    ['--mount', 'sh', '-c', script, 'sh', root, shown, process.execPath, join(shown, 'scripts/test.mjs'), ...process.argv.slice(2)],
+    { stdio: 'inherit', env: { ...process.env, FORKPOINT_TEST_SHOWN: '1' } },
+  );
+  rmSync(shown, { recursive: true, force: true });
+  process.exit(status ?? 1);
+}
+
+await setup();
+showToOthers();
+if (part === 'all') check();
+if (part === 'all' || part === 'unit') {
+  run('unit tests', files.length > 0 ? files : ['packages/*/test/*.test.ts', 'test/*.test.ts']);
+}
+if (part === 'all' || part === 'engine') {
+  const { engine, remove } = lendEngine();
+  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts'];
+  // Two at a time: each starts processes of its own, and the machine is small.
+  run('engine tests', patterns, { FORKPOINT_TEST_ENGINE: engine }, ['--test-concurrency=2']);
+  remove();
+}
+console.log(`\n${passed} passed, ${failed} failed`);
+process.exitCode = failed === 0 ? 0 : 1;
