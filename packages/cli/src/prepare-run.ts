@@ -38,8 +38,8 @@ export async function prepareRun(cli: Cli, request: RunRequest): Promise<string>
   const cwd = await workingDirectory(cli, request.cwd);
   if (request.to !== undefined) checkPattern(request.to.dest);
   const name = await nameOf(cli, request);
+  const file = findProgram(request.command[0] ?? '', request.env?.['PATH'] ?? cli.env['PATH'], cwd);
   const env = await programEnvironment(cli, request, files);
-  const file = findProgram(request.command[0] ?? '', env['PATH'], cwd);
   const id = newId();
   const dir = join(cli.places.runs, id);
   for (const directory of [dir, join(dir, 'ctl'), join(dir, 'results')])

@@ -58,7 +58,9 @@ export async function install(t: TestContext, options: { isSetUp?: boolean } = {
   const root = await mkdtemp(join(tmpdir(), "forkpoint cli's-"));
   t.after(() => rm(root, { recursive: true, force: true }));
   const lib = join(root, 'lib');
-  const home = join(root, 'home');
+  // The shim lies there, and LD_PRELOAD can hold no blanks.
+  const home = await mkdtemp(join(tmpdir(), 'forkpoint-home-'));
+  t.after(() => rm(home, { recursive: true, force: true }));
   const main = join(import.meta.dirname, '../src/main.ts');
   await mkdir(join(lib, 'dist'), { recursive: true });
   await mkdir(join(lib, 'bin'));
