@@ -61,7 +61,8 @@ export async function ensureHome(at: Places): Promise<void> {
     for (const directory of [at.engine, at.images, at.runs, at.cache, at.pod]) {
       await makeMissing(directory, [], 0o700);
       // The home itself keeps its mode: FORKPOINT_HOME may name a directory that others use as well.
-      await chmod(directory, 0o700);
+      // An engine that an administrator has lent by a link keeps its mode too.
+      if ((await stat(directory)).uid === uid) await chmod(directory, 0o700);
     }
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;

@@ -1,7 +1,7 @@
 import { execFile } from 'node:child_process';
 import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { machine } from 'node:os';
+import { machine, release } from 'node:os';
 import { promisify } from 'node:util';
 import { decodeEnginePlan, decodeRestorePlan } from '@forkpoint/manifest';
 import type { Manifest, ManifestFile } from '@forkpoint/manifest';
@@ -40,6 +40,8 @@ export interface PreflightOptions {
 }
 
 const LAUNCHER_MS = 5000;
+/** Of 64-bit kernels (include/linux/threads.h). */
+const PID_MAX_LIMIT = 4_194_304;
 const SETUP = 'Run `forkpoint setup`';
 
 /** Returns every reason why an image cannot be restored on this machine now; empty when none was found. Changes nothing and starts no CRIU. */
@@ -201,13 +203,19 @@ async function cwdFindings(manifest: Manifest): Promise<Finding[]> {
 }
 
 async function pidFindings(manifest: Manifest): Promise<Finding[]> {
-  const limit = Number(await readFile('/proc/sys/kernel/pid_max', 'utf8'));
+  const limit = await pidLimit();
   const highest = manifest.processes.reduce((most, { pid, threads }) => Math.max(most, pid, ...threads), 0);
   if (highest < limit) return [];
   const message = `the image has the pid ${highest}, and pids here end at ${limit - 1}`;
   return [
-    { kind: 'pid', message, hint: `Let an administrator run \`sysctl kernel.pid_max=${highest * 2}\`` },
+    { kind: 'pid', message, hint: `Let an administrator run \`sysctl kernel.pid_max=${PID_MAX_LIMIT}\`` },
   ];
+}
+
+/** Returns the first pid that a pod cannot have. Since Linux 6.14 each pid namespace has a limit of its own, at first the largest (kernel/pid_namespace.c). */
+async function pidLimit(): Promise<number> {
+  if (isAtLeast(release(), '6.14')) return PID_MAX_LIMIT;
+  return Number(await readFile('/proc/sys/kernel/pid_max', 'utf8'));
 }
 
 async function controlFindings(manifest: Manifest): Promise<Finding[]> {
