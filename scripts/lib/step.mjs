@@ -1,6 +1,6 @@
 // Helpers of the set-up that need nothing but Node: running commands, errors with a hint, one set-up at a time.
 import { spawn } from 'node:child_process';
-import { mkdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -51,13 +51,14 @@ export async function alone(path, limitMs, work) {
   for (let told = false; !take(path);) {
     const owner = ownerOf(path);
     if (owner !== null && !isAlive(owner)) {
-      rmSync(path, { force: true });
+      removeStale(path, owner);
       continue;
     }
-    if (!told) say(`waiting for the set-up that process ${owner ?? '?'} is doing`);
+    const pid = owner?.split(' ')[0] ?? '?';
+    if (!told) say(`waiting for the set-up that process ${pid} is doing`);
     told = true;
     if (Date.now() > limit)
-      throw new SetupError(`process ${owner} does not finish its set-up`, `end it: kill ${owner}`);
+      throw new SetupError(`process ${pid} does not finish its set-up`, `end it: kill ${pid}`);
     await wait(100);
   }
   try {
@@ -67,13 +68,31 @@ export async function alone(path, limitMs, work) {
   }
 }
 
+/** A hard link to a finished file: the lock never exists without its owner in it. */
 function take(path) {
+  const beside = `${path}.${process.pid}`;
+  writeFileSync(beside, `${process.pid} ${startTime(process.pid)}`);
   try {
-    writeFileSync(path, `${process.pid} ${startTime(process.pid)}`, { flag: 'wx' });
+    linkSync(beside, path);
     return true;
   } catch (error) {
     if (error.code === 'EEXIST') return false;
     throw error;
+  } finally {
+    rmSync(beside, { force: true });
+  }
+}
+
+/** Of two that see the same stale lock, the rename lets one remove it; a lock that is not the stale one is put back. */
+function removeStale(path, stale) {
+  const aside = `${path}.${process.pid}.old`;
+  try {
+    renameSync(path, aside);
+    if (ownerOf(aside) !== stale) linkSync(aside, path);
+  } catch (error) {
+    if (error.code !== 'ENOENT' && error.code !== 'EEXIST') throw error;
+  } finally {
+    rmSync(aside, { force: true });
   }
 }
 

@@ -77,15 +77,12 @@ export function isAtLeast(version: string, minimum: string): boolean {
 
 /** Asks CRIU whether this kernel will do, with the rights that it has in a pod: for an ordinary user, in a user namespace. */
 export async function checkCriu(criu: readonly string[], signal?: AbortSignal): Promise<CriuCheck> {
-  const inside = process.getuid?.() === 0 ? [] : ['unshare', '--user', '--map-root-user', '--'];
   const options = { env: criuEnv(process.env), timeoutMs: CALL_TIMEOUT_MS, signal };
-  if (inside.length > 0) {
-    const trial = await runCommand([...inside, 'true'], options);
+  if (inside().length > 0) {
+    const trial = await runCommand([...inside(), 'true'], options);
     if (trial.exitCode !== 0) return { verdict: 'unknown', reason: lastLine(trial) };
   }
-  const call = (...rest: string[]) =>
-    runCommand([...inside, ...criu, 'check', '--unprivileged', ...rest], options);
-  const whole = await call();
+  const whole = await runCommand([...inside(), ...criu, 'check', '--unprivileged'], options);
   if (whole.exitCode !== 0) {
     const errors = `${whole.stderr}\n${whole.stdout}`
       .split('\n')
@@ -98,10 +95,26 @@ export async function checkCriu(criu: readonly string[], signal?: AbortSignal): 
     }
   }
   for (const feature of FEATURES) {
-    const result = await call('--feature', feature);
-    if (result.exitCode !== 0) return { verdict: 'bad', reason: `CRIU finds no support for ${feature}` };
+    if (await hasFeature(criu, feature, signal)) continue;
+    return { verdict: 'bad', reason: `CRIU finds no support for ${feature}` };
   }
   return { verdict: 'good', reason: '' };
+}
+
+/** Tells whether this kernel has what CRIU calls a feature (`criu check --feature`). */
+export async function hasFeature(
+  criu: readonly string[],
+  feature: string,
+  signal?: AbortSignal,
+): Promise<boolean> {
+  const argv = [...inside(), ...criu, 'check', '--unprivileged', '--feature', feature];
+  const result = await runCommand(argv, { env: criuEnv(process.env), timeoutMs: CALL_TIMEOUT_MS, signal });
+  return result.exitCode === 0;
+}
+
+/** What runs CRIU with capabilities: root has them. */
+function inside(): string[] {
+  return process.getuid?.() === 0 ? [] : ['unshare', '--user', '--map-root-user', '--'];
 }
 
 function isExecutable(path: string): boolean {

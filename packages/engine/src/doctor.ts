@@ -3,7 +3,7 @@ import { existsSync, rmSync, statSync, statfsSync, writeFileSync } from 'node:fs
 import { dirname, join } from 'node:path';
 import { lastLine, runCommand } from './command.ts';
 import type { CommandResult } from './command.ts';
-import { checkCriu, criuVersion, isAtLeast, MINIMUM_CRIU } from './criu.ts';
+import { checkCriu, criuVersion, hasFeature, isAtLeast, MINIMUM_CRIU } from './criu.ts';
 import { kernelRows } from './doctor-kernel.ts';
 import { row } from './doctor-row.ts';
 import type { DoctorRow } from './doctor-row.ts';
@@ -77,6 +77,8 @@ async function engineRows(home: string): Promise<DoctorRow[]> {
     const plan = readEngine(home);
     const version = await criuVersion(plan.criu);
     const { verdict, reason } = await checkCriu(plan.criu);
+    // CRIU's feature of this name is a trial of pidfd_open and pidfd_getfd (criu/kerndat.c).
+    const isUsable = await hasFeature(plan.criu, 'pidfd_store');
     return [
       row('criu', isAtLeast(version, MINIMUM_CRIU), `${version}, ${plan.criu.at(-1) ?? ''}`, SETUP_HINT),
       row(
@@ -85,12 +87,15 @@ async function engineRows(home: string): Promise<DoctorRow[]> {
         reason === '' ? 'looks good' : reason,
         'see the rows about the kernel',
       ),
+      row('pidfd_getfd', isUsable, isUsable ? 'usable' : 'refused', PROBE_HINTS['pidfd_getfd']),
     ];
   } catch (error) {
     if (!(error instanceof EngineError)) throw error;
+    const hint = error.hint ?? SETUP_HINT;
     return [
-      row('criu', false, error.message, error.hint ?? SETUP_HINT),
-      row('criu check', false, 'not made, because CRIU is missing', error.hint ?? SETUP_HINT),
+      row('criu', false, error.message, hint),
+      row('criu check', false, 'not made, because CRIU cannot be started', hint),
+      row('pidfd_getfd', false, 'not tried, because CRIU cannot be started', hint),
     ];
   }
 }
@@ -160,9 +165,11 @@ async function launcherRows(nativeDir: string): Promise<DoctorRow[]> {
   if (!existsSync(path)) return [row('launcher', false, `${path} is missing`, SETUP_HINT)];
   const result = await runCommand([path, 'probe'], { timeoutMs: CALL_TIMEOUT_MS });
   const rows = parseProbe(result.stdout);
-  // What ends without a line did not understand the question or could not be started at all.
-  if (rows.length === 0) return [row('launcher', false, `${path}: ${lastLine(result)}`, SETUP_HINT)];
-  return [row('launcher', true, path), ...rows];
+  if (rows.length > 0) return [row('launcher', true, path), ...rows];
+  // A launcher that has no probes still has to start.
+  const cpu = await runCommand([path, 'cpu'], { timeoutMs: CALL_TIMEOUT_MS });
+  const detail = cpu.exitCode === 0 ? path : `${path}: ${lastLine(result)}`;
+  return [row('launcher', cpu.exitCode === 0, detail, SETUP_HINT)];
 }
 
 /** Turns the lines `name ok` and `name reason` of `launcher probe` into rows; at most 64. */
