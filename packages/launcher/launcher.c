@@ -295,6 +295,7 @@ int main(int count, char **arguments) {
     printf("\n");
     return 0;
   }
-  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | cpu\n");
+  if (count == 2 && strcmp(arguments[1], "probe") == 0) return probe_main();
+  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | cpu | probe\n");
   return 2;
 }

@@ -122,6 +122,9 @@ int restore_main(int count, char **arguments);
 pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
 
+// probe.c: what this machine can do
+int probe_main(void);
+
 // outer.c: the outer launcher while the pod lives
 int outer_serve(struct run *run);
 

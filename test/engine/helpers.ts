@@ -53,9 +53,7 @@ export async function restoreAnywhere(
 ): Promise<{ run: Started; port: number }> {
   const slot = options.slot ?? (await slotOf(person, image));
   const run = (await person.json(
-    ['restore', image, '-d', '--listen', `${slot}=127.0.0.1:0`, ...(options.flags ?? []), '--json', ...(options.args ?? [])].filter(
-      (word) => word !== '--json',
-    ),
+    ['restore', image, '-d', '--listen', `${slot}=127.0.0.1:0`, ...(options.flags ?? []), ...(options.args ?? [])],
   )) as Started;
   const address = run.slots[0]?.address ?? '';
   return { run, port: Number(address.slice(address.lastIndexOf(':') + 1)) };

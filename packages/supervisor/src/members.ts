@@ -1,4 +1,4 @@
-import { readdirSync, renameSync, writeFileSync } from 'node:fs';
+import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseRequest } from '@forkpoint/manifest';
 import type { Resource } from '@forkpoint/manifest';
@@ -13,6 +13,17 @@ export interface Member {
   readonly outcome: string;
   /** What it said of itself when it joined; null when it was unreadable. */
   readonly info: { readonly name: string; readonly version: string } | null;
+}
+
+const TOO_LATE = `${JSON.stringify({
+  v: 1,
+  outcome: 'failed',
+  code: 'ERR_FORKPOINT_TOO_LATE',
+  message: 'The checkpoint that this process got ready for is over.',
+})}\n`;
+
+function outcomeOf(controlDirectory: string, pid: number): string {
+  return join(controlDirectory, 'members', String(pid), 'outcome');
 }
 
 /** Returns the members among the given pids. */
@@ -67,13 +78,18 @@ export async function gather(
       if (line === null) throw late(members, ready, timeoutMs);
       const request = parseRequest(line);
       const member = members.find(({ pid }) => pid === request.pid);
-      if (member === undefined) continue;
-      if (request.ask !== undefined && request.ask !== ask && member.pid !== announced) continue;
+      const isStale = request.ask !== undefined && request.ask !== ask && member?.pid !== announced;
+      if (member === undefined || isStale) {
+        if (request.op === 'ready') link.answer(outcomeOf(controlDirectory, request.pid), TOO_LATE);
+        continue;
+      }
       if (request.op === 'cancel') throw cancelled(member, request.message, request.resources);
       if (request.op === 'ready') ready.add(member);
     }
   } finally {
     deadline.clear();
+    // Who reads it later would answer a checkpoint that is over.
+    rmSync(join(controlDirectory, 'ask.json'), { force: true });
   }
 }
 

@@ -63,7 +63,8 @@ export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
     forkpoint,
     finish,
     json: async (args, options) => {
-      const { code, stdout, stderr } = await finish([...args, '--json'], options);
+      const [verb = '', ...rest] = args;
+      const { code, stdout, stderr } = await finish([verb, '--json', ...rest], options);
       if (code !== 0) throw new Error(`forkpoint ${args.join(' ')} ended with ${code}: ${stderr}${stdout}`);
       return JSON.parse(stdout) as unknown;
     },

@@ -1,7 +1,7 @@
 import type { Command } from 'commander';
 import { checkPattern, hasPattern } from '@forkpoint/manifest';
 import type { Resource } from '@forkpoint/manifest';
-import { askCheckpoint, findRun, resolveImage } from '@forkpoint/store';
+import { askCheckpoint, findRun, resolveImage, waitForExit } from '@forkpoint/store';
 import type { Answer, Run } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import { CliError, exitCodeFor } from '../error.ts';
@@ -88,6 +88,8 @@ async function checkpoint(
         { timeoutMs: options.timeout + GRACE_MS, signal: abort.signal },
       ),
     );
+    // The image is published and the program's end ordered: whoever reads "stopped" finds it so.
+    if (options.stop === true && answer.outcome === 'done') await waitForExit(run, { timeoutMs: GRACE_MS });
     return report(cli, run, answer, options);
   } finally {
     process.removeListener('SIGINT', interrupt);
