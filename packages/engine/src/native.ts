@@ -12,6 +12,7 @@ import {
 import { join } from 'node:path';
 import { lastLine, runCommand } from './command.ts';
 import type { Compiler } from './compiler.ts';
+import { setPlainStack } from './elf-stack.ts';
 import { EngineError, errorCode } from './error.ts';
 
 /** What is built and from where. */
@@ -73,6 +74,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeResult>
     ];
     const warnings = await compile(commands, options);
     for (const name of OUTPUTS) {
+      if (name !== 'launcher') setPlainStack(join(work, name));
       chmodSync(join(work, name), 0o755);
       renameSync(join(work, name), join(outDir, name));
     }
