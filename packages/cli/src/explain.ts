@@ -1,7 +1,8 @@
-import { open } from 'node:fs/promises';
-import { join } from 'node:path';
-import { errnoOf } from '@forkpoint/store';
+import { open, rm } from 'node:fs/promises';
+import { basename, dirname, join } from 'node:path';
+import { errnoOf, isId } from '@forkpoint/store';
 import type { Finding, FindingKind } from '@forkpoint/store';
+import { durationText } from './ui/format.ts';
 import type { Handover } from './commands/restore.ts';
 
 /** What the launcher's short words mean. */
@@ -71,9 +72,9 @@ export async function explainReason(handover: Handover, found: readonly Finding[
   if (known === undefined) {
     // The pod was made already: what failed is told in words, and the detail is the directory of the run.
     const lines = await criuErrors(join(detail, 'restore.log'));
-    const hint = `See ${join(detail, 'restore.log')}`;
+    await dropRun(handover, detail);
     return [
-      { kind: 'engine', message: reason, hint },
+      { kind: 'engine', message: failureText(reason) },
       ...lines.map((message) => ({ kind: 'engine' as const, message })),
     ];
   }
@@ -95,6 +96,20 @@ export async function explainReason(handover: Handover, found: readonly Finding[
     own,
     ...found.filter((finding) => keep(finding, handover) && !(isTold && finding.message === own.message)),
   ];
+}
+
+/** Removes the directory of a run that never ran. With FORKPOINT_DEBUG it stays, with CRIU's whole log in it. */
+async function dropRun({ runs }: Handover, dir: string): Promise<void> {
+  if (dirname(dir) !== runs || !isId(basename(dir)) || process.env['FORKPOINT_DEBUG'] === '1') return;
+  await rm(dir, { recursive: true, force: true });
+}
+
+/** Says what the launcher means by `restore engine STATUS`, `restore timeout MS` and `restore pids BASE`; other text speaks for itself. */
+function failureText(reason: string): string {
+  const [, word, value = ''] = /^restore (engine|timeout|pids) (\d+)$/.exec(reason) ?? [];
+  if (word === 'engine') return `CRIU ended with exit code ${value}`;
+  if (word === 'timeout') return `CRIU did not end within ${durationText(Number(value))}`;
+  return word === 'pids' ? `the image has pids up to ${value}, and the pod's pids end earlier` : reason;
 }
 
 function keep(finding: Finding, handover: Handover): boolean {

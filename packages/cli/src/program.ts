@@ -27,7 +27,7 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
   const isHandover = words[0] === 'restore-explain';
   // `restore-explain REASON DETAIL -- ARG...` is how the launcher hands a restore over.
   const handover: Handover | undefined = isHandover
-    ? { reason: words[1] ?? '', detail: words[2] ?? '', args: words.slice(4) }
+    ? { reason: words[1] ?? '', detail: words[2] ?? '', runs: cli.places.runs, args: words.slice(4) }
     : undefined;
   const program = build(cli, { version, handover, finish: (code) => (exitCode = code) });
   program.configureOutput({

@@ -14,6 +14,8 @@ import { explainReason } from '../explain.ts';
 export interface Handover {
   readonly reason: string;
   readonly detail: string;
+  /** The directory of all runs. */
+  readonly runs: string;
   /** The words behind `restore`. */
   readonly args: readonly string[];
 }
