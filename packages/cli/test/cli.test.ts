@@ -3,20 +3,24 @@ import { mkdir, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { nativeDirectory } from '@forkpoint/engine';
+import { processContext, runCommandLine } from '../src/index.ts';
 import { exec, install } from './helper.ts';
 
 const VERBS = ['run', 'checkpoint', 'restore', 'ps', 'logs', 'kill', 'wait', 'inspect', 'setup', 'doctor'];
 
-test('help names every verb, and every verb has examples', async (t) => {
-  const { run } = await install(t);
-  const { code, out, err } = await run('help');
-  assert.deepEqual([code, err], [0, '']);
-  for (const verb of VERBS) assert.match(out, new RegExp(`^  ${verb} `, 'm'));
+test('help names every verb, and every verb has examples', async () => {
+  const help = async (...words: string[]): Promise<string> => {
+    let out = '';
+    const cli = { ...processContext(), writeOut: (text: string) => void (out += text) };
+    assert.equal(await runCommandLine(cli, words, '1.2.3'), 0);
+    return out;
+  };
+  const all = await help('help');
   for (const verb of VERBS) {
-    const help = await run('help', verb);
-    assert.equal(help.code, 0);
-    assert.match(help.out, new RegExp(`Examples:\n  forkpoint ${verb}`), verb);
+    assert.match(all, new RegExp(`^  ${verb} `, 'm'));
+    assert.match(await help('help', verb), new RegExp(`Examples:\n  forkpoint ${verb}`), verb);
   }
+  assert.equal(await help('--version'), '1.2.3\n');
 });
 
 test('usage errors exit with 2, one line and a hint', async (t) => {
