@@ -137,7 +137,7 @@ static void program_main(struct run *run, int report) {
   if (pod.pty_slave >= 0) ioctl(fds[run->stdio[0].kind == STDIO_PTY ? 0 : run->stdio[1].kind == STDIO_PTY ? 1 : 2], TIOCSCTTY, 0);
   dup2(report, 3);
   fcntl(3, F_SETFD, FD_CLOEXEC);
-  close_range(4, ~0U, 0);
+  syscall(SYS_close_range, 4, ~0U, 0);
   int code = EXIT_NOT_EXECUTABLE;
   if (chdir(run->cwd) == 0) {
     unblock_signals();

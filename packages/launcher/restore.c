@@ -1,36 +1,19 @@
 // `launcher restore`: reads the command line and the image's restore plan, checks what a stat(2) can check, opens the
 // sockets, and has CRIU restore the program. Whatever is unusual goes to the Node command line, whose work it is to explain.
-#include "launcher.h"
+#include "restore.h"
 
-#include <arpa/inet.h>
 #include <errno.h>
 #include <fcntl.h>
-#include <netinet/in.h>
-#include <netinet/tcp.h>
 #include <sched.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
-#include <sys/socket.h>
+#include <sys/file.h>
 #include <sys/stat.h>
-#include <sys/un.h>
 #include <time.h>
 #include <unistd.h>
 
-#define OPTIONS_MAX 256
-
-struct options {
-  const char *image, *name, *to, *cwd;
-  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX];
-  size_t envs, listens;
-  char **args;
-  int detach, json, no_reseed;
-  long timeout_ms;
-  char **all;
-};
-
-static void explain(const struct options *options, const char *reason, const char *detail) __attribute__((noreturn));
-static void explain(const struct options *options, const char *reason, const char *detail) {
+void explain(const struct options *options, const char *reason, const char *detail) {
   exec_cli("restore-explain", reason, detail, options->all);
 }
 
@@ -114,139 +97,22 @@ static void check_files(const struct options *options, const struct plan *plan) 
   }
 }
 
-// ---- slots ----
-
-// Splits an address given by the user: PORT, HOST:PORT or [HOST]:PORT.
-static void split_address(const struct options *options, const char *text, char *host, size_t size, const char **port) {
-  const char *colon = strrchr(text, ':');
-  *port = colon != NULL ? colon + 1 : text;
-  if (colon != NULL) {
-    size_t length = (size_t)(colon - text);
-    if (length > 1 && text[0] == '[' && text[length - 1] == ']') text++, length -= 2;
-    if (length >= size) explain(options, "listen", text);
-    memcpy(host, text, length);
-    host[length] = 0;
-  }
-  char *end;
-  long number = strtol(*port, &end, 10);
-  if (**port == 0 || *end != 0 || number < 0 || number > 65535) explain(options, "listen", text);
-}
-
-static int has_option(const char *options, const char *name) {
-  size_t length = strlen(name);
-  for (const char *at = options; (at = strstr(at, name)) != NULL; at += length)
-    if ((at == options || at[-1] == ',') && (at[length] == 0 || at[length] == ',')) return 1;
-  return 0;
-}
-
-static void open_tcp(const struct options *options, struct slot *slot, const char *given) {
-  char host[256], shown[320];
-  const char *port = slot->field[2], *flags = slot->field[4];
-  union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } address;
-  socklen_t length = sizeof address;
-  int one = 1, only = has_option(flags, "v6only");
-  snprintf(host, sizeof host, "%s", slot->field[1]);
-  if (given != NULL) split_address(options, given, host, sizeof host, &port);
-  memset(&address, 0, sizeof address);
-  if (inet_pton(AF_INET6, host, &address.v6.sin6_addr) == 1) {
-    address.v6.sin6_family = AF_INET6;
-    address.v6.sin6_port = htons((uint16_t)atoi(port));
-  } else if (inet_pton(AF_INET, strcmp(host, "localhost") == 0 ? "127.0.0.1" : host, &address.v4.sin_addr) == 1) {
-    address.v4.sin_family = AF_INET;
-    address.v4.sin_port = htons((uint16_t)atoi(port));
-    length = sizeof address.v4;
-  } else {
-    explain(options, "listen", host);
-  }
-  int family = address.any.sa_family;
-  slot->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (slot->fd < 0) explain(options, "listen", host);
-  setsockopt(slot->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (has_option(flags, "reuseport")) setsockopt(slot->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
-  if (has_option(flags, "nodelay")) setsockopt(slot->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
-  if (family == AF_INET6) setsockopt(slot->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
-  snprintf(shown, sizeof shown, family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
-  if (bind(slot->fd, &address.any, length) != 0 || listen(slot->fd, atoi(slot->field[3])) != 0)
-    explain(options, errno == EADDRINUSE ? "in-use" : "listen", shown);
-  if (getsockname(slot->fd, &address.any, &length) == 0)
-    snprintf(shown, sizeof shown, family == AF_INET6 ? "[%s]:%u" : "%s:%u", host,
-             ntohs(family == AF_INET6 ? address.v6.sin6_port : address.v4.sin_port));
-  slot->address = must(strdup(shown));
-}
-
-static void open_unix(const struct options *options, struct slot *slot, const char *given) {
-  const char *path = given != NULL ? given : slot->field[0];
-  struct sockaddr_un address = {.sun_family = AF_UNIX};
-  if (strncmp(path, "unix:", 5) == 0) path += 5;
-  if (*path == 0 || strlen(path) >= sizeof address.sun_path) explain(options, "listen", path);
-  strcpy(address.sun_path, path);
-  socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
-  // `@name` is how an abstract address is written.
-  if (path[0] == '@') address.sun_path[0] = 0, length--;
-  slot->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  if (slot->fd < 0 || probe < 0) explain(options, "listen", path);
-  if (path[0] != '@' && connect(probe, (struct sockaddr *)&address, length) == 0) explain(options, "in-use", path);
-  // Nobody answers: what is there was left behind by a program that has ended.
-  if (path[0] != '@' && errno == ECONNREFUSED) unlink(path);
-  close(probe);
-  if (bind(slot->fd, (struct sockaddr *)&address, length) != 0 || listen(slot->fd, atoi(slot->field[1])) != 0)
-    explain(options, errno == EADDRINUSE ? "in-use" : "listen", path);
-  if (path[0] != '@') chmod(path, (mode_t)strtol(slot->field[2], NULL, 8));
-  slot->address = must(strdup(path));
-}
-
-static int slot_matches(const struct slot *slot, const char *text, size_t length) {
-  if (strlen(slot->id) == length && strncmp(slot->id, text, length) == 0) return 1;
-  return slot->kind == SLOT_TCP && strlen(slot->field[2]) == length && strncmp(slot->field[2], text, length) == 0;
-}
-
-static void open_sockets(const struct options *options, struct run *run) {
-  int used[OPTIONS_MAX] = {0};
-  for (size_t i = 0; i < run->slots; i++) {
-    struct slot *slot = &run->slot[i];
-    const char *given = NULL;
-    for (size_t j = 0; j < options->listens; j++) {
-      const char *equals = strchr(options->listen[j], '=');
-      if (equals == NULL) explain(options, "listen", options->listen[j]);
-      if (!slot_matches(slot, options->listen[j], (size_t)(equals - options->listen[j]))) continue;
-      given = equals + 1;
-      used[j] = 1;
+// A lock that somebody else holds, as the living original does, would make CRIU wait for ever.
+static void check_locks(const struct options *options, const struct plan *plan) {
+  for (size_t i = 0; i < plan->count; i++) {
+    char **field = plan->record[i].field;
+    if (strcmp(plan->record[i].key, "lock") != 0 || plan->record[i].count < 5) continue;
+    int exclusive = field[2][0] == '1', taken = 0;
+    int fd = open(field[0], (exclusive ? O_RDWR : O_RDONLY) | O_CLOEXEC);
+    if (fd < 0) continue;
+    if (strcmp(field[1], "flock") == 0) {
+      taken = flock(fd, (exclusive ? LOCK_EX : LOCK_SH) | LOCK_NB) != 0 && errno == EWOULDBLOCK;
+    } else {
+      struct flock range = {.l_type = exclusive ? F_WRLCK : F_RDLCK, .l_start = atoll(field[3]), .l_len = atoll(field[4])};
+      taken = fcntl(fd, F_OFD_GETLK, &range) == 0 && range.l_type != F_UNLCK;
     }
-    int to_unix = given != NULL && (given[0] == '/' || strncmp(given, "unix:", 5) == 0);
-    if (slot->kind == SLOT_TCP && to_unix) explain(options, "listen", given);
-    if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
-    if (slot->kind == SLOT_UNIX) open_unix(options, slot, given);
-  }
-  for (size_t j = 0; j < options->listens; j++)
-    if (!used[j]) explain(options, "no-slot", options->listen[j]);
-}
-
-static void read_slots(const struct options *options, struct run *run) {
-  static const struct { const char *name; enum slot_kind kind; size_t fields; } kinds[] = {
-      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 3}};
-  for (size_t i = 0; i < run->plan->count; i++) {
-    const struct record *record = &run->plan->record[i];
-    if (strcmp(record->key, "slot") != 0) continue;
-    struct slot *slot = &run->slot[run->slots++];
-    size_t k = 0;
-    if (run->slots == SLOTS_MAX || record->count < 5) explain(options, "plan", "slot");
-    while (k < 5 && strcmp(kinds[k].name, record->field[1]) != 0) k++;
-    if (k == 5 || record->count < 5 + kinds[k].fields) explain(options, "plan", record->field[1]);
-    *slot = (struct slot){kinds[k].kind, record->field[0], record->field[2], atoi(record->field[3]), atoi(record->field[4]),
-                          record->field + 5, NULL, -1};
-  }
-}
-
-// In the pod: the program's own descriptors 0 to 2, where the image has slots for them.
-void restore_fill_slots(struct run *run) {
-  for (size_t i = 0; i < run->slots; i++) {
-    struct slot *slot = &run->slot[i];
-    if (slot->kind <= SLOT_STDERR) slot->fd = pod_open_stdio(run, (int)slot->kind);
-    // What is passed keeps its own flags in the kernel, so O_NONBLOCK has to be as the program left it: a blocking
-    // end of a channel hangs it.
-    int is_file = slot->kind <= SLOT_STDERR && run->stdio[slot->kind].kind != STDIO_PASS && run->stdio[slot->kind].kind != STDIO_PUMP;
-    if (!is_file) set_nonblocking(slot->fd, (slot->flags & O_NONBLOCK) != 0);
+    close(fd);
+    if (taken) explain(options, "locked", field[0]);
   }
 }
 
@@ -394,6 +260,7 @@ int restore_main(int count, char **arguments) {
   if (run.new_cwd != NULL && (stat(run.new_cwd, &status) != 0 || !S_ISDIR(status.st_mode))) explain(&options, "cwd", run.new_cwd);
   check_cpu(&options, run.plan);
   check_files(&options, run.plan);
+  check_locks(&options, run.plan);
   read_slots(&options, &run);
   open_sockets(&options, &run);
   make_run_directory(&run, &options);

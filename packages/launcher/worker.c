@@ -43,7 +43,7 @@ static void worker_main(struct run *run, int in, int out) {
   size_t count, length = 0;
   dup2(in, 0);
   dup2(out, 1);
-  close_range(3, ~0U, 0);
+  syscall(SYS_close_range, 3, ~0U, 0);
   unblock_signals();
   cpu_words(words, &count);
   for (size_t i = 0; i < count; i++) length += (size_t)snprintf(cpu + length, sizeof cpu - length, i > 0 ? " %08x" : "%08x", words[i]);

@@ -1,10 +1,11 @@
 import type { Manifest } from './manifest.ts';
-import type { RestorePlan } from './restore-plan.ts';
+import type { PlanLock, RestorePlan } from './restore-plan.ts';
 
 /** What a restore plan holds beyond the manifest. */
 export interface RestorePlanExtra {
   /** Where new pids start after the restore; above every pid of the image. */
   readonly pidBase: number;
+  readonly locks: readonly PlanLock[];
   /** FIFOs at which somebody was blocked, relative to the control directory. */
   readonly blocked: readonly string[];
   /** Whether the image holds System V objects. */
@@ -37,6 +38,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     command: manifest.command,
     files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
     slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
+    locks: extra.locks,
     blocked: extra.blocked,
     hasIpcObjects: extra.hasIpcObjects,
     criu: extra.criu,

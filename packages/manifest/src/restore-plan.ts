@@ -20,6 +20,16 @@ export interface PlanFile {
   readonly mtimeNs: string | null;
 }
 
+/** A file lock that the program holds; one that somebody else holds as well would make CRIU wait for ever. */
+export interface PlanLock {
+  readonly path: string;
+  readonly kind: 'flock' | 'range';
+  readonly isExclusive: boolean;
+  /** Bytes; a length of 0 reaches to the end of the file. */
+  readonly start: number;
+  readonly length: number;
+}
+
 /** Everything the launcher needs to restore an image. */
 export interface RestorePlan {
   readonly image: string;
@@ -42,6 +52,7 @@ export interface RestorePlan {
   readonly command: readonly string[];
   readonly files: readonly PlanFile[];
   readonly slots: readonly Slot[];
+  readonly locks: readonly PlanLock[];
   /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
   readonly blocked: readonly string[];
   /** Whether the image holds System V objects, for which CRIU needs the ipc preload. */
@@ -77,6 +88,10 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
       fields: [file.path, file.size === null ? '-' : String(file.size), file.mtimeNs ?? '-'],
     })),
     ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
+    ...plan.locks.map(({ path, kind, isExclusive, start, length }) => ({
+      key: 'lock',
+      fields: [path, kind, isExclusive ? '1' : '0', String(start), String(length)],
+    })),
     { key: 'blocked', fields: plan.blocked },
     { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
     { key: 'criu', fields: plan.criu },
@@ -116,9 +131,22 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     command: parseCommand(set.text('command')),
     files: set.all('file').map(fileOf),
     slots: set.all('slot').map(slotOf),
+    locks: set.all('lock').map(lockOf),
     blocked: set.fields('blocked'),
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
+  };
+}
+
+function lockOf(fields: readonly string[]): PlanLock {
+  const kind = fieldAt(fields, 1, 'lock');
+  if (kind !== 'flock' && kind !== 'range') throw invalid(`the plan record "lock" has the unknown kind ${quoted(kind)}`);
+  return {
+    path: fieldAt(fields, 0, 'lock'),
+    kind,
+    isExclusive: flagOf(fieldAt(fields, 2, 'lock'), 'lock'),
+    start: integerOf(fieldAt(fields, 3, 'lock'), 'lock'),
+    length: integerOf(fieldAt(fields, 4, 'lock'), 'lock'),
   };
 }
 

@@ -12,6 +12,7 @@ import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
 import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
+import { locksOf } from './locks.ts';
 import { leftOut, look } from './look.ts';
 import type { Look } from './look.ts';
 import { findMembers, gather } from './members.ts';
@@ -168,6 +169,7 @@ function finishImage(
   const pids = summary.processes.flatMap(({ pid, threads }) => [pid, ...threads]);
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
+    locks: locksOf(openSource(directory), summary),
     blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
     hasIpcObjects: changed.hasIpcObjects,
     criu: ['--file-locks'],

@@ -1,0 +1,26 @@
+// What the restore command's two files share.
+#ifndef FORKPOINT_RESTORE_H
+#define FORKPOINT_RESTORE_H
+
+#include "launcher.h"
+
+#define OPTIONS_MAX 256
+
+struct options {
+  const char *image, *name, *to, *cwd;
+  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX];
+  size_t envs, listens;
+  char **args;
+  int detach, json, no_reseed;
+  long timeout_ms;
+  char **all;
+};
+
+// Hands over to the command line, which explains the reason.
+void explain(const struct options *options, const char *reason, const char *detail) __attribute__((noreturn));
+
+// slots.c
+void read_slots(const struct options *options, struct run *run);
+void open_sockets(const struct options *options, struct run *run);
+
+#endif

@@ -1,0 +1,110 @@
+import { readFileSync, readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { eventually, root } from '@forkpoint/testkit';
+import type { Person, Running, SpawnOptions } from '@forkpoint/testkit';
+
+/** The command under test. */
+export const command = join(root, 'bin/forkpoint');
+
+/**
+ * A shell's side of docs/protocol.md. `ask DEST STOP` asks for a checkpoint and leaves the answer in `outcome`, the
+ * kind of answer in `kind` and the first argument of a restore in `arg`.
+ */
+export const ASK = `
+ask() {
+  printf '{"v":1,"op":"checkpoint","pid":%d,"to":"%s","cwd":"%s","stop":%s}\\n' $$ "$1" "$PWD" "\${2:-true}" > "$FORKPOINT_DIR/request"
+  read -r outcome < "$FORKPOINT_DIR/outcome"
+  kind=\${outcome#*\\"outcome\\":\\"}; kind=\${kind%%\\"*}
+  arg=\${outcome#*\\"args\\":\\[\\"}; arg=\${arg%%\\"*}
+}
+`;
+
+/** Returns the words that run a shell program which can `ask`. */
+export function shell(script: string, ...args: string[]): string[] {
+  return ['sh', '-c', ASK + script, 'sh', ...args];
+}
+
+/** A living run as `forkpoint ps --json` tells it. */
+export interface Living {
+  readonly id: string;
+  readonly name: string;
+  readonly pid: number;
+  readonly hostPid: number | null;
+  readonly generation: number;
+  readonly processes: readonly { readonly pid: number; readonly hostPid: number; readonly command: string }[];
+}
+
+/** Returns the living runs. */
+export async function living(person: Person): Promise<Living[]> {
+  return (await person.json(['ps'])) as Living[];
+}
+
+/** Starts `forkpoint ARGS` in a shell, with `redirection` behind the words, such as `> out 2>&1`. */
+export function redirected(person: Person, args: readonly string[], redirection: string, options?: SpawnOptions): Running {
+  return person.start(['sh', '-c', `"$@" ${redirection}`, 'sh', command, ...args], options);
+}
+
+/** Starts `forkpoint ARGS` on a terminal of its own; what is written to the child's stdin is typed there. */
+export function onTerminal(person: Person, args: readonly string[], options?: SpawnOptions): Running {
+  const words = [command, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
+  // script(1) comes with every Debian; -e hands on the exit code of what it ran.
+  return person.start(['script', '-q', '-e', '-c', words, '/dev/null'], { ...options, env: { TERM: 'xterm', ...options?.env } });
+}
+
+/** Tells whether a process lives; a zombie does not. */
+export function isAlive(pid: number): boolean {
+  try {
+    return !/^\d+ \(.*\) [ZX]/s.test(readFileSync(`/proc/${pid}/stat`, 'utf8'));
+  } catch {
+    // There is no such process.
+    return false;
+  }
+}
+
+/** Waits until none of the processes lives. */
+export async function gone(pids: readonly number[], what: string): Promise<void> {
+  await eventually(() => (pids.some(isAlive) ? undefined : true), `the end of ${what}`);
+}
+
+/** Returns the children of a process, from all its threads. */
+export function childrenOf(pid: number): number[] {
+  try {
+    return readdirSync(`/proc/${pid}/task`).flatMap((thread) =>
+      readFileSync(`/proc/${pid}/task/${thread}/children`, 'utf8').split(' ').filter(Boolean).map(Number),
+    );
+  } catch {
+    // It has ended in between.
+    return [];
+  }
+}
+
+/** Returns the host's pid of the inner launcher of a run. */
+export function launcherOf(person: Person, id: string): number {
+  const record: unknown = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8'));
+  if (typeof record !== 'object' || record === null || !('launcherPid' in record)) throw new Error(`run ${id} has no record`);
+  return Number(record.launcherPid);
+}
+
+/** Returns the log of a detached run. */
+export function logOf(person: Person, id: string): string {
+  return readFileSync(join(person.home, 'runs', id, 'log'), 'utf8');
+}
+
+/** Waits until a detached run's log matches. */
+export async function logged(person: Person, id: string, pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray> {
+  return await eventually(() => pattern.exec(logOf(person, id)) ?? undefined, `${String(pattern)} in the log of ${id}`, timeoutMs);
+}
+
+/** Starts a detached run and returns its id. */
+export async function detach(person: Person, program: readonly string[], options: readonly string[] = []): Promise<string> {
+  const started = await person.json(['run', '-d', ...options, '--', ...program]);
+  if (typeof started !== 'object' || started === null || !('id' in started)) throw new Error('run -d --json told no id');
+  return String(started.id);
+}
+
+/** Restores an image detached and returns the run's id. */
+export async function revive(person: Person, image: string, options: readonly string[] = []): Promise<string> {
+  const started = await person.json(['restore', image, '-d', ...options]);
+  if (typeof started !== 'object' || started === null || !('id' in started)) throw new Error('restore -d --json told no id');
+  return String(started.id);
+}
