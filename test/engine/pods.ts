@@ -1,4 +1,4 @@
-import { readFileSync, readdirSync } from 'node:fs';
+import { chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually, root } from '@forkpoint/testkit';
 import type { Person, Running, SpawnOptions } from '@forkpoint/testkit';
@@ -107,4 +107,12 @@ export async function revive(person: Person, image: string, options: readonly st
   const started = await person.json(['restore', image, '-d', ...options]);
   if (typeof started !== 'object' || started === null || !('id' in started)) throw new Error('restore -d --json told no id');
   return String(started.id);
+}
+
+/** Writes a file of the person's own in the scratch directory. */
+export function write(person: Person, name: string, text: string): string {
+  const path = join(person.scratch, name);
+  writeFileSync(path, text);
+  chownSync(path, person.uid, person.uid);
+  return path;
 }
