@@ -44,6 +44,8 @@ export function dumpArguments(options: DumpOptions): string[] {
     options.leave === 'running' ? '--leave-running' : '--leave-stopped',
     '--tcp-close',
     '--skip-in-flight',
+    // Copies a terminal whose other end the launcher holds; without it CRIU refuses (tty_verify_active_pairs in criu/tty.c).
+    '--shell-job',
     '--ghost-limit',
     String(options.ghostLimitBytes ?? GHOST_LIMIT_BYTES),
     ...(options.fileLocks === false ? [] : ['--file-locks']),

@@ -10,6 +10,7 @@ test('every dump is unprivileged, closes connections in clones and skips unfinis
     '--unprivileged',
     '--tcp-close',
     '--skip-in-flight',
+    '--shell-job',
     '--leave-running',
     '--file-locks',
     '-v2',
