@@ -82,13 +82,13 @@ function clocksOf({ summary, taken }: Facts): Manifest['clocks'] {
   };
 }
 
-// What a restore opens by its path. The control directory is new in every pod, and a slot is no file at all.
+// What a restore opens by its path. The control directory and the terminals are new in every pod, and a slot is no file at all.
 function filesOf(files: readonly FileSummary[], controlDirectory: string): ManifestFile[] {
   const found: ManifestFile[] = [];
   for (const file of files) {
     if (file.path.startsWith('/fp-slot/') || file.path.startsWith(`${controlDirectory}/`)) continue;
     if (file.kind !== 'file' && file.kind !== 'directory') continue;
-    if (!file.path.startsWith('/') || file.path.startsWith('/proc/')) continue;
+    if (!file.path.startsWith('/') || /^\/(proc|dev\/pts)\//.test(file.path)) continue;
     const status = statSync(file.path, { bigint: true, throwIfNoEntry: false });
     if (status === undefined) continue;
     const counts = file.kind === 'file' && (file.isMapped || !file.isWritable) && status.isFile();
