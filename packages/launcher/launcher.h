@@ -114,7 +114,7 @@ void exec_cli(const char *verb, const char *reason, const char *detail, char **a
 
 // pod.c: the inner launcher, pid 1 of the pod
 int pod_open_stdio(struct run *run, int fd);
-void pod_exec_criu(struct run *run, const char *verb, size_t count, char **arguments);
+void pod_exec_criu(struct run *run, const char *verb, size_t count, char **arguments) __attribute__((noreturn));
 void inner_main(struct run *run) __attribute__((noreturn));
 
 // restore.c: the restore command, and CRIU's part of it
