@@ -2,9 +2,9 @@ import assert from 'node:assert/strict';
 import { readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, nodeBinary, programPath } from '@forkpoint/testkit';
+import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
-import { command, onTerminal, redirected, shell, write } from './pods.ts';
+import { command, detach, gone, isAlive, living, logged, onTerminal, redirected, shell, write } from './pods.ts';
 
 const counter = [nodeBinary(24), programPath('counter.mjs')];
 const echo = [nodeBinary(24), programPath('echo.mjs')];
@@ -150,5 +150,109 @@ describe('a program’s input', () => {
       restored.child.stdin?.write('\x03');
       assert.equal((await restored.end()).code, 130, image);
     }
+  });
+});
+
+describe('a program’s life and death', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  const ENDS: readonly (readonly [string, number])[] = [
+    ['exit 0', 0],
+    ['exit 1', 1],
+    ['exit 42', 42],
+    ['exit 125', 125],
+    ['exit 255', 255],
+    ['kill -TERM $$', 143],
+    ['kill -KILL $$', 137],
+    ['kill -SEGV $$', 139],
+  ];
+
+  test('give the exit code of run and of restore', async () => {
+    assert.equal((await person.finish(['run', '--', ...shell('ask ./end; eval "$arg"; exit 99')])).code, 0);
+    for (const [script, code] of ENDS) {
+      const [run, restored] = await Promise.all([
+        person.finish(['run', '--', 'sh', '-c', script]),
+        person.finish(['restore', './end', '--', script]),
+      ]);
+      assert.deepEqual([run.code, restored.code], [code, code], `${script}: ${run.stderr}${restored.stderr}`);
+    }
+    assert.deepEqual(await living(person), []);
+  });
+
+  test('may be short: a program that ends at once leaves nothing but its exit code', async () => {
+    const { code, stdout, stderr } = await person.finish(['run', '--', 'true']);
+    assert.deepEqual([code, stdout, stderr], [0, '', '']);
+    const id = await detach(person, ['sh', '-c', 'exit 3']);
+    assert.equal((await person.finish(['wait', id])).code, 3);
+  });
+
+  test('a program that cannot be started is 126 or 127, and leaves no run', async () => {
+    const runs = (await person.json(['ps', '--all'])) as unknown[];
+    const missing = await person.finish(['run', '--', './no-such-program']);
+    assert.equal(missing.code, 127, missing.stderr);
+    assert.match(missing.stderr, /^Error: .*no-such-program/m);
+    const text = write(person, 'text', 'no program\n');
+    const closed = await person.finish(['run', '--', text]);
+    assert.equal(closed.code, 126, closed.stderr);
+    assert.equal(((await person.json(['ps', '--all'])) as unknown[]).length, runs.length);
+  });
+
+  test('every signal that is sent to the command reaches the program', async () => {
+    const program = [nodeBinary(24), programPath('signals.mjs')];
+    const send = async (running: Running): Promise<void> => {
+      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const) {
+        running.child.kill(signal);
+        await running.output(new RegExp(`got ${signal}`));
+      }
+      running.child.kill('SIGKILL');
+    };
+    const run = person.forkpoint(['run', '--name', 'signals', '--', ...program]);
+    await run.output(/listening/);
+    await person.json(['checkpoint', 'signals', './signals']);
+    await send(run);
+    const restored = person.forkpoint(['restore', './signals', '--name', 'again']);
+    await eventually(async () => ((await living(person)).some(({ name }) => name === 'again') ? true : undefined), 'the restore');
+    await send(restored);
+  });
+
+  test('ends with a command in the foreground that is killed, and goes on without its starter when detached', async () => {
+    const program = ['sh', '-c', 'echo up; while :; do read -r x < /proc/uptime; sleep 0.2; done'];
+    const foreground = person.forkpoint(['run', '--name', 'fore', '--', ...program]);
+    await foreground.output(/up/);
+    const [fore] = await living(person);
+    const pids = fore?.processes.map(({ hostPid }) => hostPid) ?? [];
+    assert.ok(pids.length > 0 && pids.every(isAlive));
+    foreground.child.kill('SIGKILL');
+    await gone(pids, 'the program');
+    assert.deepEqual(await living(person), []);
+    const starter = person.start(['setsid', 'sh', '-c', '"$@" && echo started && exec sleep 60', 'sh', command, 'run', '-d', '--name', 'back', '--', ...program]);
+    await starter.output(/started/);
+    const [back] = await living(person);
+    assert.ok(starter.child.pid !== undefined);
+    process.kill(-starter.child.pid, 'SIGKILL');
+    await starter.end();
+    assert.ok(back?.hostPid !== undefined && back.hostPid !== null && isAlive(back.hostPid));
+    assert.equal((await person.finish(['kill', 'back'])).code, 0);
+    await gone([back.hostPid], 'the detached program');
+  });
+
+  test('the program has a session of its own and no descriptor but its three, before and after a restore', async () => {
+    // The shell opens nothing itself: its commands come from the argument.
+    const look = 'ls -x /proc/$$/fd; read -r a b c d e session rest < /proc/$$/stat; echo "session $((session == $$))"';
+    const stdio = ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'] as const;
+    const taken = await person.forkpoint(['run', '--', ...shell(`${look}; ask ./look; ${look}`)], { stdio }).end();
+    assert.equal(taken.stdout, '0  1  2\nsession 1\n', taken.stderr);
+    const restored = await person.forkpoint(['restore', './look'], { stdio }).end();
+    assert.equal(restored.stdout, '0  1  2\nsession 1\n', restored.stderr);
+  });
+
+  test('a detached program writes its log', async () => {
+    const id = await detach(person, ['sh', '-c', 'echo one; echo two >&2; exec sleep 60']);
+    await logged(person, id, /^one\ntwo\n$/);
+    assert.equal((await person.finish(['kill', id])).code, 0);
   });
 });
