@@ -1,12 +1,12 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { dumpArguments, readEngineLog } from '@forkpoint/engine';
 import { summarize } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request, Resource } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
-import { discard, openDestination, publish } from '@forkpoint/store';
+import { cleanStale, discard, openDestination, placesAt, publish, stateOf } from '@forkpoint/store';
 import type { Destination } from '@forkpoint/store';
 import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
@@ -73,7 +73,9 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
   const { link, request, surroundings } = job;
   const before = report(job);
   if (before.findings.length > 0) throw cannotCheckpoint(before.findings);
-  const destination = await openDestination(destinationOf(request, surroundings), surroundings.identity.id);
+  const place = destinationOf(request, surroundings);
+  await cleanBeside(place, surroundings);
+  const destination = await openDestination(place, surroundings.identity.id);
   let stopped: readonly number[] = [];
   try {
     const members = request.uncoordinated === true ? [] : membersOf(job, before);
@@ -102,6 +104,21 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     if (stopped.length > 0) link.resume(stopped);
     await discard(destination);
     throw error;
+  }
+}
+
+/** Removes what a worker that was killed has left beside a destination. */
+async function cleanBeside(place: string, { home, identity }: Surroundings): Promise<void> {
+  const isOver = async (run: string): Promise<boolean | undefined> => {
+    // Of this run there is only one worker at a time: this one. Other runs' launchers cannot be seen from within a pod.
+    if (run === identity.id) return true;
+    return (await stateOf(join(placesAt(home).runs, run)))?.kind === 'exited' ? true : undefined;
+  };
+  try {
+    await cleanStale(dirname(place), isOver);
+  } catch (error) {
+    // No such directory yet; or one that openDestination will find fault with in better words.
+    process.stderr.write(`Nothing was cleaned up beside ${place}: ${String(error)}\n`);
   }
 }
 
@@ -202,12 +219,16 @@ function dumpFailure(directory: string, status: number | 'timeout'): SupervisorE
     });
   }
   const log = readEngineLog(readText(join(directory, 'dump.log')) ?? '');
+  process.stderr.write(log.errors.map((line) => `${line}\n`).join(''));
+  // Where the cause is understood, the first of CRIU's own lines is enough; the run's launcher.log has all of them.
+  const lines = log.errors.slice(0, log.reason === null ? 8 : 1);
   return new SupervisorError(
-    'ERR_FORKPOINT_ENGINE',
+    // A full disk is the environment's fault and not the engine's.
+    log.code === 'space' ? 'ERR_FORKPOINT_DESTINATION' : 'ERR_FORKPOINT_ENGINE',
     `criu could not dump the program: ${log.reason ?? log.errors[0] ?? `it ended with status ${status}`}`,
     {
       ...(log.hint === null ? {} : { hint: log.hint }),
-      resources: log.errors.slice(0, 8).map((what) => ({ kind: 'criu', what })),
+      resources: lines.map((what) => ({ kind: 'criu', what })),
     },
   );
 }
