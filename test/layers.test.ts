@@ -11,6 +11,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   core: 0,
   image: 0,
   rewrite: 1,
+  linker: 1,
   manifest: 1,
   store: 2,
   engine: 2,

@@ -233,6 +233,25 @@ static void take_plan(const struct options *options, struct run *run) {
   run->arguments = options->all;
 }
 
+// Gives the run links of its own to the page files its memory will be mapped from: then the image may be moved or deleted
+// while the program runs. A copy where links are refused: another file system, or another owner's file.
+static void link_layers(const struct options *options, struct run *run) {
+  char *directory = join(run->dir, "/ctl/layers", NULL);
+  for (size_t i = 0; i < run->plan->count; i++) {
+    const struct record *record = &run->plan->record[i];
+    struct stat status;
+    if (strcmp(record->key, "layer") != 0 || record->count < 2) continue;
+    if (strchr(record->field[0], '/') != NULL) explain(options, "plan", record->field[0]);
+    char *from = join(run->image, "/layers/", record->field[0], NULL), *to = join(directory, "/", record->field[0], NULL);
+    mkdir(directory, 0700);
+    if (stat(from, &status) != 0 || (long long)status.st_size != atoll(record->field[1])) explain(options, "file", from);
+    if (link(from, to) != 0 && copy_file(from, to) != 0) explain(options, "home", to);
+    free(from);
+    free(to);
+  }
+  free(directory);
+}
+
 static void make_run_directory(struct run *run, const struct options *options) {
   unsigned char bytes[6];
   char id[16];
@@ -241,7 +260,9 @@ static void make_run_directory(struct run *run, const struct options *options) {
   run->id = must(strdup(id));
   run->name = options->name != NULL ? options->name : run->id;
   run->dir = join(run->home, "/runs/", id, NULL);
-  if (mkdir(run->dir, 0700) != 0) explain(options, "home", run->dir);
+  char *ctl = join(run->dir, "/ctl", NULL);
+  if (mkdir(run->dir, 0700) != 0 || mkdir(ctl, 0700) != 0) explain(options, "home", run->dir);
+  link_layers(options, run);
   if (mkdir(run->ctl_mount, 0700) != 0 && errno != EEXIST) explain(options, "mount-point", run->ctl_mount);
 }
 

@@ -1,6 +1,7 @@
 // The inner launcher's main loop: requests, answers, signals, CRIU's time limit, and the program's end.
 #include "pod.h"
 
+#include <dirent.h>
 #include <errno.h>
 #include <fcntl.h>
 #include <poll.h>
@@ -154,6 +155,16 @@ static void read_requests(void) {
 
 // ---- life and death ----
 
+// The run's links to page files would hold their bytes after every image has gone.
+static void remove_layers(void) {
+  char *path = join(pod.run->ctl_mount, "/layers", NULL);
+  DIR *directory = opendir(path);
+  for (struct dirent *entry; directory != NULL && (entry = readdir(directory)) != NULL;)
+    if (entry->d_name[0] != '.') unlinkat(dirfd(directory), entry->d_name, 0);
+  if (directory != NULL) closedir(directory);
+  free(path);
+}
+
 static void end_pod(void) __attribute__((noreturn));
 static void end_pod(void) {
   int status = pod.program_status;
@@ -166,6 +177,7 @@ static void end_pod(void) {
     struct timespec pause = {0, 2000000};
     while (waitpid(pod.worker, NULL, WNOHANG) == 0 && now_ms(CLOCK_MONOTONIC) < deadline) nanosleep(&pause, NULL);
   }
+  remove_layers();
   snprintf(text, sizeof text, "exited %d\n", code);
   write_state(text);
   _exit(code);

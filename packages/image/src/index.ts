@@ -1,6 +1,6 @@
 export { areasOf, memoryOf } from './areas.ts';
 export type { AreaKind, AreaSummary } from './areas.ts';
-export { regularFile } from './build.ts';
+export { changedArea, regularFile } from './build.ts';
 export { DEFAULT_LIMITS, decodeImage, encodeImage } from './codec.ts';
 export type { Entry, ImageFile, Limits, MessageFile, PagemapFile, RawFile } from './codec.ts';
 export {
@@ -42,16 +42,26 @@ export type {
 } from './summary.ts';
 export { bytesToText, textToBytes } from './text.ts';
 export {
+  AREA_AIO,
   AREA_ANON_PRIVATE,
   AREA_ANON_SHARED,
   AREA_FILE_PRIVATE,
   AREA_FILE_SHARED,
+  AREA_GUARD,
   AREA_MEMFD,
+  AREA_STACK,
   AREA_SYSV,
+  AREA_VDSO,
+  AREA_VSYSCALL,
+  AREA_VVAR,
   FILE_TYPES,
   MAP_ANONYMOUS,
+  MAP_GROWSDOWN,
+  MAP_HUGETLB,
+  MAP_LOCKED,
   MAP_PRIVATE,
   MAP_SHARED,
+  PROT_EXEC,
 } from './vma.ts';
 export type { FileType } from './vma.ts';
 export type { core_entry } from './gen/core_pb.ts';

@@ -18,6 +18,12 @@ export const AREA_GUARD = 1 << 16;
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
 export const MAP_ANONYMOUS = 0x20;
+export const MAP_GROWSDOWN = 0x100;
+export const MAP_LOCKED = 0x2000;
+export const MAP_HUGETLB = 0x40000;
+
+/** Protection that allows execution, as in mmap(2). */
+export const PROT_EXEC = 4;
 
 /** Type numbers of file entries and descriptors (enum fd_types of fdinfo.proto), by the word this package uses. */
 export const FILE_TYPES = {

@@ -53,9 +53,9 @@ test('syscall() passes six arguments through, reports errors by errno, and refus
   execFileSync(program, { env: { ...process.env, LD_PRELOAD: shim } });
 });
 
-test('the shim needs no library and asks the libc for errno only', () => {
+test('the shim needs no library and asks the libc for errno and the environment only', () => {
   const needed = execFileSync('readelf', ['-d', shim], { encoding: 'utf8' });
   assert.doesNotMatch(needed, /NEEDED/);
   const undefinedSymbols = execFileSync('nm', ['-D', '--undefined-only', shim], { encoding: 'utf8' });
-  assert.deepEqual(undefinedSymbols.trim().split(/\s+/), ['w', '__errno_location']);
+  assert.deepEqual(undefinedSymbols.trim().split(/\s+/), ['w', '__errno_location', 'w', 'environ']);
 });

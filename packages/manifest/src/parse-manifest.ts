@@ -101,7 +101,7 @@ const manifest: Check<Manifest> = object({
   layers: list(
     object({
       // A name with a slash, or dots alone, would lead out of the image.
-      file: text(255, /^[A-Za-z0-9_][A-Za-z0-9._-]*$/),
+      file: text(255, /^(layers\/)?[A-Za-z0-9_][A-Za-z0-9._-]*$/),
       size: count,
       pages: count,
       compression: nullable(oneOf('zstd', 'lz4')),

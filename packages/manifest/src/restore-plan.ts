@@ -52,6 +52,8 @@ export interface RestorePlan {
   readonly command: readonly string[];
   readonly files: readonly PlanFile[];
   readonly slots: readonly Slot[];
+  /** Page files that the image's memory is mapped from, by name in its `layers/`. */
+  readonly layers: readonly { readonly name: string; readonly size: number }[];
   readonly locks: readonly PlanLock[];
   /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
   readonly blocked: readonly string[];
@@ -88,6 +90,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
       fields: [file.path, file.size === null ? '-' : String(file.size), file.mtimeNs ?? '-'],
     })),
     ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
+    ...plan.layers.map(({ name, size }) => ({ key: 'layer', fields: [name, String(size)] })),
     ...plan.locks.map(({ path, kind, isExclusive, start, length }) => ({
       key: 'lock',
       fields: [path, kind, isExclusive ? '1' : '0', String(start), String(length)],
@@ -131,11 +134,18 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     command: parseCommand(set.text('command')),
     files: set.all('file').map(fileOf),
     slots: set.all('slot').map(slotOf),
+    layers: set.all('layer').map(layerOf),
     locks: set.all('lock').map(lockOf),
     blocked: set.fields('blocked'),
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
   };
+}
+
+function layerOf(fields: readonly string[]): RestorePlan['layers'][number] {
+  const name = fieldAt(fields, 0, 'layer');
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) throw invalid(`the plan record "layer" has the name ${quoted(name)}`);
+  return { name, size: integerOf(fieldAt(fields, 1, 'layer'), 'layer') };
 }
 
 function lockOf(fields: readonly string[]): PlanLock {

@@ -12,6 +12,7 @@ import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
 import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
+import { linkImage } from './link-image.ts';
 import { locksOf } from './locks.ts';
 import { leftOut, look } from './look.ts';
 import type { Look } from './look.ts';
@@ -174,6 +175,7 @@ function finishImage(
     writeFileSync(join(directory, name), bytes, { mode: 0o600 });
   }
   for (const name of ['dump.log', 'stats-dump', ...changed.unused]) rmSync(join(directory, name), { force: true });
+  if (job.request.link !== false) linkImage(directory, surroundings);
   const summary = summarize(openSource(directory));
   const manifest = describe(directory, {
     ...facts,
@@ -234,7 +236,9 @@ function dumpFailure(directory: string, status: number | 'timeout'): SupervisorE
 }
 
 function bytesOf(directory: string): number {
-  return readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .map((name) => statSync(join(directory, name)))
+    .reduce((sum, status) => sum + (status.isFile() ? status.size : 0), 0);
 }
 
 function commandOf(pid: number): string[] {

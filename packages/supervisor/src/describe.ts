@@ -1,8 +1,9 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, statSync } from 'node:fs';
+import { existsSync, readdirSync, statSync } from 'node:fs';
 import { machine, release } from 'node:os';
 import { join } from 'node:path';
 import type { FileSummary, ImageSummary } from '@forkpoint/image';
+import { LAYERS } from '@forkpoint/linker';
 import type { Manifest, ManifestFile, ManifestLayer, ManifestProcess, ManifestSlot } from '@forkpoint/manifest';
 import type { Member } from './members.ts';
 import { readText } from './proc.ts';
@@ -105,8 +106,10 @@ function filesOf(files: readonly FileSummary[], controlDirectory: string): Manif
 }
 
 function layersOf(directory: string): ManifestLayer[] {
+  const layers = existsSync(join(directory, LAYERS)) ? readdirSync(join(directory, LAYERS)) : [];
   return readdirSync(directory)
     .filter((name) => /^pages-\d+\.img$/.test(name))
+    .concat(layers.map((name) => `${LAYERS}/${name}`))
     .map((file) => {
       const { size } = statSync(join(directory, file));
       return { file, size, pages: Math.ceil(size / 4096), compression: null, sha256: null };

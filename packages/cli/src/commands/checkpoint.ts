@@ -17,6 +17,7 @@ interface Options {
   readonly uncoordinated?: boolean;
   readonly label?: Record<string, string>;
   readonly sync: boolean;
+  readonly link: boolean;
   readonly json?: boolean;
 }
 
@@ -44,6 +45,7 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
     .option('--dry-run', 'only look whether the checkpoint would work')
     .option('--uncoordinated', "do without the program's hooks")
     .option('--label <name=value>', 'note something in the image (repeatable)', collectPairs)
+    .option('--no-link', "keep the memory in CRIU's own files: restores read it instead of mapping it")
     .option('--no-sync', 'do not wait for the disk')
     .option('--json', 'print what was made as JSON')
     .addHelpText(
@@ -84,6 +86,7 @@ async function checkpoint(
           ...(options.uncoordinated === true ? { uncoordinated: true } : {}),
           ...(options.label === undefined ? {} : { labels: options.label }),
           ...(options.sync ? {} : { sync: false }),
+          ...(options.link ? {} : { link: false }),
         },
         { timeoutMs: options.timeout + GRACE_MS, signal: abort.signal },
       ),

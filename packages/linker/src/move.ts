@@ -1,0 +1,62 @@
+import { closeSync, constants, copyFileSync, linkSync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from 'node:fs';
+import { join } from 'node:path';
+import type { LayerMove } from './link.ts';
+
+/** Directory of an image that holds its layers. */
+export const LAYERS = 'layers';
+
+const BLOCK = 1 << 20;
+
+/**
+ * Carries out the moves of a linked image in its directory: each pages file becomes a layer by rename, and a new pages
+ * file gets what stays. Copies only the ranges in `left`. Throws system errors; the directory is then of no use.
+ */
+export function moveLayers(directory: string, moves: readonly LayerMove[]): void {
+  mkdirSync(join(directory, LAYERS), { recursive: true, mode: 0o700 });
+  for (const move of moves) {
+    const layer = join(directory, LAYERS, move.layer);
+    renameSync(join(directory, move.pages), layer);
+    const from = openSync(layer, 'r');
+    const to = openSync(join(directory, move.pages), 'wx', 0o600);
+    try {
+      for (const range of move.left) copyRange(from, to, range.offset, range.length);
+    } finally {
+      closeSync(from);
+      closeSync(to);
+    }
+  }
+}
+
+/**
+ * Gives an image its own names for layers that lie in `from`: hard links, or copies where the file system or the owner
+ * forbids links. Returns how many bytes were copied.
+ */
+export function adoptLayers(from: string, directory: string, layers: readonly string[]): number {
+  let copied = 0;
+  if (layers.length > 0) mkdirSync(join(directory, LAYERS), { recursive: true, mode: 0o700 });
+  for (const layer of layers) copied += linkOrCopy(join(from, layer), join(directory, LAYERS, layer));
+  return copied;
+}
+
+function linkOrCopy(from: string, to: string): number {
+  try {
+    linkSync(from, to);
+    return 0;
+  } catch (error) {
+    const code = error instanceof Error && 'code' in error ? error.code : undefined;
+    // Another file system, too many links, or a file of another owner (fs.protected_hardlinks).
+    if (code !== 'EXDEV' && code !== 'EMLINK' && code !== 'EPERM') throw error;
+    copyFileSync(from, to, constants.COPYFILE_FICLONE);
+    return statSync(to).size;
+  }
+}
+
+function copyRange(from: number, to: number, offset: number, length: number): void {
+  const buffer = Buffer.allocUnsafe(Math.min(length, BLOCK));
+  for (let done = 0; done < length; ) {
+    const count = readSync(from, buffer, 0, Math.min(buffer.length, length - done), offset + done);
+    if (count === 0) throw new RangeError(`a pages file ends at ${offset + done}, before the run that is in it`);
+    writeSync(to, buffer, 0, count);
+    done += count;
+  }
+}

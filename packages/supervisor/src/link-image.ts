@@ -1,0 +1,46 @@
+import { closeSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
+import { randomBytes } from 'node:crypto';
+import { join } from 'node:path';
+import { adoptLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
+import type { LinkReport } from '@forkpoint/linker';
+import { openSource } from './source.ts';
+import type { Surroundings } from './surroundings.ts';
+
+/** File name of the preload shim (packages/launcher/shim). */
+const SHIM = 'shim.so';
+
+/**
+ * Links a fresh image in place: its pages files become layers, and layers that the program has mapped from earlier
+ * images get a name in this one too, so that the image depends on nothing. Returns what was linked, by process.
+ * Throws ImageError and system errors; the directory is then of no use.
+ */
+export function linkImage(directory: string, surroundings: Surroundings): ReadonlyMap<number, LinkReport> {
+  const unique = randomBytes(6).toString('hex');
+  const layersPath = join(surroundings.controlDirectory, LAYERS);
+  const open = new Map<string, number>();
+  try {
+    const read = (name: string, offset: number, length: number): Uint8Array => {
+      let fd = open.get(name);
+      if (fd === undefined) {
+        fd = openSync(join(directory, name), 'r');
+        open.set(name, fd);
+      }
+      const bytes = Buffer.allocUnsafe(length);
+      return bytes.subarray(0, readSync(fd, bytes, 0, length, offset));
+    };
+    const linked = link(openSource(directory), read, {
+      layersPath,
+      layerName: (pid) => `${unique}-${pid}.pages`,
+      shimName: SHIM,
+    });
+    moveLayers(directory, linked.moves);
+    adoptLayers(join(surroundings.controlDirectory, LAYERS), directory, linked.inherited);
+    for (const [name, bytes] of linked.files) {
+      rmSync(join(directory, name), { force: true });
+      writeFileSync(join(directory, name), bytes, { mode: 0o600 });
+    }
+    return linked.reports;
+  } finally {
+    for (const fd of open.values()) closeSync(fd);
+  }
+}
