@@ -209,6 +209,26 @@ static void load(const struct options *options, struct run *run) {
     if (plan_text(run->plan, needed[i], 0) == NULL) explain(options, "plan", needed[i]);
 }
 
+// An image that is damaged, or of a newer format than the plan tells: CRIU would notice late, or not at all.
+static void check_image(const struct options *options, const struct run *run) {
+  size_t length;
+  char *path = join(run->image, "/manifest.json", NULL), *manifest = read_file(path, 64u << 20, &length);
+  while (manifest != NULL && length > 0 && manifest[length - 1] == '\n') length--;
+  long version = manifest != NULL ? json_integer(manifest, "formatVersion") : -1;
+  if (version > 1) explain(options, "newer", path);
+  if (version != 1 || length == 0 || manifest[length - 1] != '}') explain(options, "manifest", path);
+  free(manifest);
+  free(path);
+  for (size_t i = 0; i < run->plan->count; i++) {
+    const struct record *record = &run->plan->record[i];
+    struct stat status;
+    if (strcmp(record->key, "part") != 0 || record->count < 2) continue;
+    char *part = join(run->image, "/", record->field[0], NULL);
+    if (stat(part, &status) != 0 || atoll(record->field[1]) != (long long)status.st_size) explain(options, "part", record->field[0]);
+    free(part);
+  }
+}
+
 static void take_plan(const struct options *options, struct run *run) {
   const struct record *clock = plan_find(run->plan, "clock");
   run->image_id = plan_text(run->plan, "image", 0);
@@ -275,6 +295,7 @@ int restore_main(int count, char **arguments) {
   run.started_ms = now_ms(CLOCK_REALTIME);
   parse(&options, arguments);
   load(&options, &run);
+  check_image(&options, &run);
   take_plan(&options, &run);
   run.engine = engine_prefix(run.home);
   if (run.engine == NULL || access(run.engine[0], X_OK) != 0) explain(&options, "engine", "not set up");

@@ -1,5 +1,6 @@
 import { open, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
+import { readEngineLog } from '@forkpoint/engine';
 import { errnoOf, isId } from '@forkpoint/store';
 import type { Finding, FindingKind } from '@forkpoint/store';
 import { durationText } from './ui/format.ts';
@@ -13,6 +14,17 @@ const REASONS: Readonly<
   plan: {
     kind: 'image',
     text: (detail) => `the restore plan is not usable: ${detail}`,
+    hint: 'Take the checkpoint again',
+  },
+  newer: { kind: 'newer', text: (detail) => `${detail} has a newer format`, hint: 'Install a newer forkpoint' },
+  manifest: {
+    kind: 'image',
+    text: (detail) => `the manifest ${detail} is not usable`,
+    hint: 'Take the checkpoint again',
+  },
+  part: {
+    kind: 'layer',
+    text: (detail) => `the image's file ${detail} is damaged`,
     hint: 'Take the checkpoint again',
   },
   home: {
@@ -59,6 +71,7 @@ const SAME: readonly FindingKind[] = [
   'engine',
   'control',
   'image',
+  'layer',
   'newer',
   'launcher',
   'machine',
@@ -71,12 +84,16 @@ export async function explainReason(handover: Handover, found: readonly Finding[
   const known = Object.hasOwn(REASONS, reason) ? REASONS[reason] : undefined;
   if (known === undefined) {
     // The pod was made already: what failed is told in words, and the detail is the directory of the run.
-    const lines = await criuErrors(join(detail, 'restore.log'));
+    const log = readEngineLog(await tail(join(detail, 'restore.log')));
     await dropRun(handover, detail);
+    // Where the cause is understood, the first of CRIU's own lines is enough.
+    const isUnderstood = log.reason !== null && log.code !== 'unknown';
+    const lines = isUnderstood ? log.errors.slice(0, 1) : log.errors.slice(-3);
     return [
-      { kind: 'engine', message: failureText(reason) },
-      ...lines.map((message) => ({ kind: 'engine' as const, message })),
-    ];
+      ...(!isUnderstood ? [] : [{ message: log.reason ?? '', ...(log.hint === null ? {} : { hint: log.hint }) }]),
+      { message: failureText(reason) },
+      ...lines.map((message) => ({ message })),
+    ].map((finding) => ({ kind: 'engine', ...finding }));
   }
   // Addresses are the one thing that the command line can change, and the launcher has tried the changed ones.
   const others = found.filter((finding) => finding.kind !== 'address');
@@ -116,24 +133,20 @@ function keep(finding: Finding, handover: Handover): boolean {
   return finding.kind !== 'address' || !handover.args.some((arg) => arg.startsWith('--listen'));
 }
 
-async function criuErrors(log: string): Promise<string[]> {
+async function tail(log: string): Promise<string> {
   try {
     const handle = await open(log, 'r');
     try {
       const { size } = await handle.stat();
       const start = Math.max(0, size - TAIL_BYTES);
       const { buffer, bytesRead } = await handle.read(Buffer.alloc(TAIL_BYTES), 0, TAIL_BYTES, start);
-      const lines = buffer.subarray(0, bytesRead).toString('utf8').split('\n');
-      // CRIU marks errors with this word behind the time (criu's log levels).
-      return lines
-        .filter((line) => / Error \(|^Error \(/.test(line))
-        .slice(-3)
-        .map((line) => line.trim());
+      return buffer.subarray(0, bytesRead).toString('utf8');
     } finally {
       await handle.close();
     }
   } catch (error) {
+    // CRIU did not come so far as to write one.
     if (errnoOf(error) === undefined) throw error;
-    return [];
+    return '';
   }
 }

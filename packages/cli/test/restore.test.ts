@@ -27,7 +27,7 @@ async function writeImage({ root, home }: Installed): Promise<string> {
   };
   await mkdir(image);
   await writeFile(join(image, 'manifest.json'), serializeManifest(manifest));
-  const plan = restorePlanOf(manifest, { pidBase: 60, locks: [], blocked: [], hasIpcObjects: false, criu: [] });
+  const plan = restorePlanOf(manifest, { pidBase: 60, parts: [], locks: [], blocked: [], hasIpcObjects: false, criu: [] });
   await writeFile(join(image, 'restore.plan'), encodeRestorePlan(plan));
   return image;
 }

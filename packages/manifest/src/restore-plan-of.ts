@@ -1,11 +1,13 @@
 import type { Manifest } from './manifest.ts';
-import type { PlanLock, RestorePlan } from './restore-plan.ts';
+import type { PlanLock, PlanPart, RestorePlan } from './restore-plan.ts';
 
 /** What a restore plan holds beyond the manifest. */
 export interface RestorePlanExtra {
   /** Where new pids start after the restore; above every pid of the image. */
   readonly pidBase: number;
   readonly locks: readonly PlanLock[];
+  /** The image's own files that CRIU reads. */
+  readonly parts: readonly PlanPart[];
   /** FIFOs at which somebody was blocked, relative to the control directory. */
   readonly blocked: readonly string[];
   /** Whether the image holds System V objects. */
@@ -39,6 +41,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
     slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
     layers: manifest.layers.filter(({ file }) => file.startsWith('layers/')).map(({ file, size }) => ({ name: file.slice('layers/'.length), size })),
+    parts: extra.parts,
     locks: extra.locks,
     blocked: extra.blocked,
     hasIpcObjects: extra.hasIpcObjects,

@@ -30,6 +30,14 @@ export interface PlanLock {
   readonly length: number;
 }
 
+/** A file of the image itself: one that was cut short would be noticed by CRIU late, or not at all. */
+export interface PlanPart {
+  /** Name in the image directory. */
+  readonly name: string;
+  /** Bytes. */
+  readonly size: number;
+}
+
 /** Everything the launcher needs to restore an image. */
 export interface RestorePlan {
   readonly image: string;
@@ -51,6 +59,7 @@ export interface RestorePlan {
   readonly cwds: readonly string[];
   readonly command: readonly string[];
   readonly files: readonly PlanFile[];
+  readonly parts: readonly PlanPart[];
   readonly slots: readonly Slot[];
   /** Page files that the image's memory is mapped from, by name in its `layers/`. */
   readonly layers: readonly { readonly name: string; readonly size: number }[];
@@ -89,6 +98,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
       key: 'file',
       fields: [file.path, file.size === null ? '-' : String(file.size), file.mtimeNs ?? '-'],
     })),
+    ...plan.parts.map(({ name, size }) => ({ key: 'part', fields: [name, String(size)] })),
     ...plan.slots.map((slot) => ({ key: 'slot', fields: slotFields(slot) })),
     ...plan.layers.map(({ name, size }) => ({ key: 'layer', fields: [name, String(size)] })),
     ...plan.locks.map(({ path, kind, isExclusive, start, length }) => ({
@@ -133,6 +143,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     cwds: set.fields('cwd'),
     command: parseCommand(set.text('command')),
     files: set.all('file').map(fileOf),
+    parts: set.all('part').map(partOf),
     slots: set.all('slot').map(slotOf),
     layers: set.all('layer').map(layerOf),
     locks: set.all('lock').map(lockOf),
@@ -158,6 +169,12 @@ function lockOf(fields: readonly string[]): PlanLock {
     start: integerOf(fieldAt(fields, 3, 'lock'), 'lock'),
     length: integerOf(fieldAt(fields, 4, 'lock'), 'lock'),
   };
+}
+
+function partOf(fields: readonly string[]): PlanPart {
+  const name = fieldAt(fields, 0, 'part');
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) throw invalid(`the plan record "part" has the name ${quoted(name)}`);
+  return { name, size: integerOf(fieldAt(fields, 1, 'part'), 'part') };
 }
 
 function fileOf(fields: readonly string[]): PlanFile {

@@ -4,7 +4,7 @@ import { dirname, join } from 'node:path';
 import { machine, release } from 'node:os';
 import { promisify } from 'node:util';
 import { decodeEnginePlan, decodeRestorePlan } from '@forkpoint/manifest';
-import type { Manifest, ManifestFile } from '@forkpoint/manifest';
+import type { Manifest, ManifestFile, PlanPart } from '@forkpoint/manifest';
 import { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
 import { errnoOf, reasonOf } from './error.ts';
 import { readManifest, RESTORE_PLAN_FILE } from './images.ts';
@@ -43,6 +43,7 @@ const LAUNCHER_MS = 5000;
 /** Of 64-bit kernels (include/linux/threads.h). */
 const PID_MAX_LIMIT = 4_194_304;
 const SETUP = 'Run `forkpoint setup`';
+const AGAIN = 'Take the checkpoint again';
 
 /** Returns every reason why an image cannot be restored on this machine now; empty when none was found. Changes nothing and starts no CRIU. */
 export async function preflight(image: string, options: PreflightOptions): Promise<Finding[]> {
@@ -56,7 +57,6 @@ export async function preflight(image: string, options: PreflightOptions): Promi
     engineFindings(options, manifest),
     cpuFindings(manifest, options),
     planFindings(image),
-    layerFindings(image, manifest),
     Promise.all(manifest.files.map(fileFindings)).then((found) => found.flat()),
     addressFindings(manifest),
     cwdFindings(manifest),
@@ -130,31 +130,27 @@ async function cpuFindings(manifest: Manifest, options: PreflightOptions): Promi
 
 async function planFindings(image: string): Promise<Finding[]> {
   try {
-    decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
-    return [];
+    const { parts, layers } = decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+    return await partFindings(image, [
+      ...parts,
+      ...layers.map(({ name, size }) => ({ name: `layers/${name}`, size })),
+    ]);
   } catch (error) {
     return [
-      { kind: 'image', message: `the image's ${RESTORE_PLAN_FILE} cannot be used: ${reasonOf(error)}` },
+      { kind: 'image', message: `the image's ${RESTORE_PLAN_FILE} cannot be used: ${reasonOf(error)}`, hint: AGAIN },
     ];
   }
 }
 
-async function layerFindings(image: string, manifest: Manifest): Promise<Finding[]> {
+async function partFindings(image: string, parts: readonly PlanPart[]): Promise<Finding[]> {
   const found = await Promise.all(
-    manifest.layers.map(async ({ file, size }) => {
+    parts.map(async ({ name, size }): Promise<Finding[]> => {
       try {
-        const facts = await stat(join(image, file));
+        const facts = await stat(join(image, name));
         if (facts.size === size) return [];
-        return [
-          {
-            kind: 'layer' as const,
-            message: `the image's file ${file} has ${facts.size} bytes instead of ${size}`,
-          },
-        ];
+        return [{ kind: 'layer', message: `the image's file ${name} has ${facts.size} bytes instead of ${size}`, hint: AGAIN }];
       } catch (error) {
-        return [
-          { kind: 'layer' as const, message: `the image's file ${file} cannot be used: ${reasonOf(error)}` },
-        ];
+        return [{ kind: 'layer', message: `the image's file ${name} cannot be used: ${reasonOf(error)}`, hint: AGAIN }];
       }
     }),
   );
@@ -172,7 +168,7 @@ async function fileFindings(file: ManifestFile): Promise<Finding[]> {
       {
         kind: 'file',
         message: `the file ${file.path} has changed since the checkpoint`,
-        hint: 'Take the checkpoint again',
+        hint: AGAIN,
       },
     ];
   } catch (error) {

@@ -191,6 +191,7 @@ function finishImage(
     locks: locksOf(openSource(directory), summary),
     blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
     hasIpcObjects: changed.hasIpcObjects,
+    parts: partsOf(directory),
     criu: ['--file-locks'],
     cwds: [...new Set(summary.processes.map(({ cwd }) => cwd).filter((cwd) => cwd !== undefined))],
   });
@@ -233,6 +234,12 @@ function dumpFailure(directory: string, status: number | 'timeout'): SupervisorE
       resources: lines.map((what) => ({ kind: 'criu', what })),
     },
   );
+}
+
+function partsOf(directory: string): { name: string; size: number }[] {
+  return readdirSync(directory)
+    .filter((name) => name.endsWith('.img'))
+    .map((name) => ({ name, size: statSync(join(directory, name)).size }));
 }
 
 function bytesOf(directory: string): number {
