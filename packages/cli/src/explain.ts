@@ -50,6 +50,11 @@ const REASONS: Readonly<
     text: (detail) => `the address ${detail} is in use`,
     hint: 'Use --listen to give another address',
   },
+  locked: {
+    kind: 'lock',
+    text: (detail) => `another process holds the lock of the file ${detail}, which the program held as well`,
+    hint: 'End the process that holds the lock, such as the original program',
+  },
   listen: { kind: 'address', text: (detail) => `the address ${detail} cannot be listened on` },
   'no-slot': {
     kind: 'address',

@@ -19,6 +19,7 @@ export type FindingKind =
   | 'file'
   | 'layer'
   | 'address'
+  | 'lock'
   | 'cwd'
   | 'pid'
   | 'engine'
