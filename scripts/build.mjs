@@ -1,4 +1,5 @@
 // Bundles what is published: packages/forkpoint/dist. Usage: node scripts/build.mjs [--force]
+import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
 import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { join, relative } from 'node:path';
@@ -19,7 +20,7 @@ function sources() {
     }
   };
   walk(join(root, 'packages'));
-  return files.sort();
+  return files.sort((a, b) => (a < b ? -1 : 1));
 }
 
 function fingerprint() {
@@ -66,6 +67,25 @@ function exportedNames(path) {
   return [...list.matchAll(/^\s*(\w+): /gm)].map((match) => match[1]);
 }
 
+/**
+ * The library's types, twice: a package of type "module" needs declarations of its own for `require`. They come from the
+ * source of the library, which imports nothing, so that no private package shows in them.
+ */
+function declare(out) {
+  const flags = ['--ignoreConfig', '--declaration', '--emitDeclarationOnly', '--target', 'es2023', '--module', 'nodenext'];
+  const more = ['--types', 'node', '--strict', '--allowImportingTsExtensions', '--skipLibCheck', '--outDir', join(out, 'types')];
+  const tsc = join(root, 'node_modules/.bin/tsc');
+  execFileSync(tsc, [...flags, ...more, join(root, 'packages/core/src/index.ts')], { cwd: root, stdio: 'inherit' });
+  const common = join(out, 'types-cjs');
+  mkdirSync(common);
+  writeFileSync(join(common, 'package.json'), '{ "type": "commonjs" }\n');
+  for (const name of readdirSync(join(out, 'types')).filter((name) => name.endsWith('.d.ts'))) {
+    const text = readFileSync(join(out, 'types', name), 'utf8').replaceAll(/(from '\.\/[^']+)\.ts'/g, "$1.js'");
+    writeFileSync(join(out, 'types', name), text);
+    writeFileSync(join(common, name), text);
+  }
+}
+
 /** C sources go with the package: the launcher and the shim are built on the user's machine. */
 function copyNative(out) {
   const from = join(root, 'packages/launcher');
@@ -85,6 +105,7 @@ try {
   mkdirSync(draft, { recursive: true });
   await bundle(draft);
   copyNative(join(draft, 'native'));
+  declare(draft);
   writeFileSync(join(draft, 'build.stamp'), wanted);
   const old = join(published, `.old-${process.pid}`);
   if (existsSync(dist) && statSync(dist).isDirectory()) renameSync(dist, old);
