@@ -5,6 +5,7 @@ import { homedir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { missingPackage } from './lib/packages.mjs';
+import { describeRuntimes, hasRuntimes, nodeUnderTest } from './lib/runtimes.mjs';
 import { alone, run, say, SetupError } from './lib/step.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
@@ -12,12 +13,12 @@ const MINIMUM_NODE = [20, 19];
 const INSTALL_TIMEOUT_MS = 20 * 60_000;
 const BUILD_TIMEOUT_MS = 5 * 60_000;
 const ENGINE_TIMEOUT_MS = 30 * 60_000;
-const RUNTIMES = ['node20', 'node24'];
+const RUNTIMES = [20, 22, 24, 26];
 
 /**
  * Makes a checkout ready; a second call does nothing, needs no network and takes a fraction of a second. Says on stderr
  * what it does. On failure it says why and what to do, and ends this process with exit code 1.
- * With `runtimes`, it also makes sure that every Node under test can be started.
+ * With `runtimes`, it also installs the other Nodes under test and makes sure that each can be started.
  * @param {{ runtimes?: boolean }} options
  */
 export async function setup({ runtimes = false } = {}) {
@@ -27,8 +28,8 @@ export async function setup({ runtimes = false } = {}) {
       await installPackages();
       await buildBundles();
       await prepareEngine();
+      if (runtimes) await prepareRuntimes();
     });
-    if (runtimes) await checkRuntimes();
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
     say(`Error: ${error.message}`);
@@ -72,26 +73,29 @@ async function installPackages() {
   const reason = missingPackage(root);
   if (reason === null) return;
   await step(`installing npm packages (${reason})`, async () => {
-    // `npm ci` would insist on packages for other platforms, which some registries lack.
-    const flags = ['--no-audit', '--no-fund', '--loglevel=error', '--include=dev', '--include=optional'];
-    const { code, output } = await run([...npm(), 'install', ...flags], {
-      cwd: root,
-      env: npmEnvironment(),
-      timeoutMs: INSTALL_TIMEOUT_MS,
-    });
-    if (code === 0) {
-      const still = missingPackage(root);
-      if (still === null) return;
-      throw new SetupError(`npm install went through, but ${still}`, 'remove node_modules and start again');
-    }
-    if (code === 127)
-      throw new SetupError('npm is not on this machine', 'install the package npm, or Node.js with it');
-    const lines = output.split('\n').filter((line) => /\S/.test(line.replace(/^npm (?:error|ERR!)/, '')));
-    throw new SetupError(
-      `npm install failed: ${lines.slice(0, 4).join('\n  ') || `it ended with exit code ${code}`}`,
-      'the first call needs the network: check it (`npm ping`), then start again',
-    );
+    await npmInstall(root);
+    const still = missingPackage(root);
+    if (still === null) return;
+    throw new SetupError(`npm install went through, but ${still}`, 'remove node_modules and start again');
   });
+}
+
+async function npmInstall(directory) {
+  // `npm ci` would insist on packages for other platforms, which some registries lack.
+  const flags = ['--no-audit', '--no-fund', '--loglevel=error', '--include=dev', '--include=optional'];
+  const { code, output } = await run([...npm(), 'install', ...flags], {
+    cwd: directory,
+    env: npmEnvironment(),
+    timeoutMs: INSTALL_TIMEOUT_MS,
+  });
+  if (code === 0) return;
+  if (code === 127)
+    throw new SetupError('npm is not on this machine', 'install the package npm, or Node.js with it');
+  const lines = output.split('\n').filter((line) => /\S/.test(line.replace(/^npm (?:error|ERR!)/, '')));
+  throw new SetupError(
+    `npm install failed: ${lines.slice(0, 4).join('\n  ') || `it ended with exit code ${code}`}`,
+    'the first call needs the network: check it (`npm ping`), then start again',
+  );
 }
 
 /** The npm that runs us, else the one on PATH. */
@@ -157,9 +161,19 @@ function systemPath() {
   return [...new Set([...given, ...usual])].join(delimiter);
 }
 
-async function checkRuntimes() {
-  for (const name of RUNTIMES) {
-    const node = join(root, 'node_modules', name, 'bin/node');
+async function prepareRuntimes() {
+  if (!hasRuntimes(root)) {
+    await step('installing the runtimes under test', async () => {
+      await npmInstall(describeRuntimes(root));
+      if (!hasRuntimes(root))
+        throw new SetupError(
+          'the runtimes under test are incomplete',
+          'remove .forkpoint/runtimes and start again',
+        );
+    });
+  }
+  for (const major of RUNTIMES) {
+    const node = nodeUnderTest(root, major);
     const { code, output } = await run([node, '--version'], {
       cwd: root,
       env: process.env,
@@ -168,7 +182,7 @@ async function checkRuntimes() {
     if (code !== 0)
       throw new SetupError(
         `${node} cannot be started: ${output.trim()}`,
-        'remove node_modules and start again',
+        'remove node_modules and .forkpoint/runtimes and start again',
       );
   }
 }

@@ -72,7 +72,7 @@ function showToOthers() {
   process.exit(status ?? 1);
 }
 
-await setup();
+await setup({ runtimes: part === 'all' || part === 'engine' });
 showToOthers();
 if (part === 'all') check();
 if (part === 'all' || part === 'unit') {

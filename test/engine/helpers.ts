@@ -55,7 +55,7 @@ export async function restoreAnywhere(
   const run = (await person.json(
     ['restore', image, '-d', '--listen', `${slot}=127.0.0.1:0`, ...(options.flags ?? []), ...(options.args ?? [])],
   )) as Started;
-  const address = run.slots[0]?.address ?? '';
+  const address = run.slots.find(({ id }) => id === slot)?.address ?? '';
   return { run, port: Number(address.slice(address.lastIndexOf(':') + 1)) };
 }
 

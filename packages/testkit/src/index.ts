@@ -3,4 +3,5 @@ export type { Finished, SpawnOptions } from './process.ts';
 export { createPerson } from './person.ts';
 export type { Person } from './person.ts';
 export { fetchText } from './web.ts';
-export { nodeBinary, programPath, root } from './places.ts';
+export { nodeBinary, programPath, root, testCommand } from './places.ts';
+export type { NodeMajor } from './places.ts';

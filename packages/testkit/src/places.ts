@@ -9,7 +9,16 @@ export function programPath(name: string): string {
   return join(root, 'packages/testkit/src/programs', name);
 }
 
-/** Returns the path of a Node binary of the given major version; the ones of package.json. */
-export function nodeBinary(major: 20 | 24): string {
-  return join(root, `node_modules/node${major}/bin/node`);
+/** The Node versions under test. */
+export type NodeMajor = 20 | 22 | 24 | 26;
+
+/** Returns the path of a Node binary: of package.json, or of those that scripts/setup.mjs installs for tests. */
+export function nodeBinary(major: NodeMajor): string {
+  const isOfPackage = major === 20 || major === 24;
+  return join(root, isOfPackage ? '' : '.forkpoint/runtimes', `node_modules/node${major}/bin/node`);
+}
+
+/** Returns the path of a command that scripts/setup.mjs installs for tests, such as `tsx`. */
+export function testCommand(name: string): string {
+  return join(root, '.forkpoint/runtimes/node_modules/.bin', name);
 }
