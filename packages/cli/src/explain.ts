@@ -16,7 +16,11 @@ const REASONS: Readonly<
     text: (detail) => `the restore plan is not usable: ${detail}`,
     hint: 'Take the checkpoint again',
   },
-  newer: { kind: 'newer', text: (detail) => `${detail} has a newer format`, hint: 'Install a newer forkpoint' },
+  newer: {
+    kind: 'newer',
+    text: (detail) => `${detail} has a newer format`,
+    hint: 'Install a newer forkpoint',
+  },
   manifest: {
     kind: 'image',
     text: (detail) => `the manifest ${detail} is not usable`,
@@ -95,7 +99,9 @@ export async function explainReason(handover: Handover, found: readonly Finding[
     const isUnderstood = log.reason !== null && log.code !== 'unknown';
     const lines = isUnderstood ? log.errors.slice(0, 1) : log.errors.slice(-3);
     return [
-      ...(!isUnderstood ? [] : [{ message: log.reason ?? '', ...(log.hint === null ? {} : { hint: log.hint }) }]),
+      ...(!isUnderstood
+        ? []
+        : [{ message: log.reason ?? '', ...(log.hint === null ? {} : { hint: log.hint }) }]),
       { message: failureText(reason) },
       ...lines.map((message) => ({ message })),
     ].map((finding) => ({ kind: 'engine', ...finding }));
@@ -107,10 +113,12 @@ export async function explainReason(handover: Handover, found: readonly Finding[
     others.some((finding) => finding.kind === known.kind && SAME.includes(known.kind))
   )
     return found.filter((finding) => keep(finding, handover));
-  const { hint } = known;
+  // Only the preflight knows which slot has the address.
+  const message = known.text(detail);
+  const hint = found.find((finding) => finding.message === message)?.hint ?? known.hint;
   const own: Finding = {
     kind: known.kind,
-    message: known.text(detail),
+    message,
     ...(hint === undefined ? {} : { hint }),
   };
   const isTold = known.kind === 'address' && found.some((finding) => finding.message === own.message);

@@ -57,7 +57,7 @@ async function unixProblem(path: string): Promise<string | undefined> {
     return errnoOf(error) === 'ENOENT' ? undefined : `${path} cannot be looked at: ${reasonOf(error)}`;
   }
   // A socket file that nobody listens on is a leftover, which the restorer replaces.
-  return (await canConnect(path)) ? `the socket ${path} is in use` : undefined;
+  return (await canConnect(path)) ? `the address ${path} is in use` : undefined;
 }
 
 async function canConnect(path: string): Promise<boolean> {

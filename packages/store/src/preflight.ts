@@ -138,7 +138,11 @@ async function planFindings(image: string): Promise<Finding[]> {
     ]);
   } catch (error) {
     return [
-      { kind: 'image', message: `the image's ${RESTORE_PLAN_FILE} cannot be used: ${reasonOf(error)}`, hint: AGAIN },
+      {
+        kind: 'image',
+        message: `the image's ${RESTORE_PLAN_FILE} cannot be used: ${reasonOf(error)}`,
+        hint: AGAIN,
+      },
     ];
   }
 }
@@ -149,9 +153,21 @@ async function partFindings(image: string, parts: readonly PlanPart[]): Promise<
       try {
         const facts = await stat(join(image, name));
         if (facts.size === size) return [];
-        return [{ kind: 'layer', message: `the image's file ${name} has ${facts.size} bytes instead of ${size}`, hint: AGAIN }];
+        return [
+          {
+            kind: 'layer',
+            message: `the image's file ${name} has ${facts.size} bytes instead of ${size}`,
+            hint: AGAIN,
+          },
+        ];
       } catch (error) {
-        return [{ kind: 'layer', message: `the image's file ${name} cannot be used: ${reasonOf(error)}`, hint: AGAIN }];
+        return [
+          {
+            kind: 'layer',
+            message: `the image's file ${name} cannot be used: ${reasonOf(error)}`,
+            hint: AGAIN,
+          },
+        ];
       }
     }),
   );
@@ -183,7 +199,9 @@ async function addressFindings(manifest: Manifest): Promise<Finding[]> {
   // One after the other: two slots of one address would otherwise stand in each other's way.
   for (const slot of manifest.slots) {
     const message = await slotProblem(slot);
-    if (message !== undefined) found.push({ kind: 'address', message });
+    if (message === undefined) continue;
+    const other = slot.kind === 'unix' ? 'PATH' : 'PORT';
+    found.push({ kind: 'address', message, hint: `Give another address: --listen ${slot.id}=${other}` });
   }
   return found;
 }
