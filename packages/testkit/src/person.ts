@@ -45,7 +45,16 @@ export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
     uid === ORDINARY && isRoot
       ? ['setpriv', `--reuid=${ORDINARY}`, `--regid=${ORDINARY}`, '--clear-groups', '--inh-caps=-all', '--']
       : [];
-  const env = { HOME: scratch, FORKPOINT_HOME: home, XDG_DATA_HOME: undefined, NODE_OPTIONS: undefined, NO_COLOR: '1' };
+  // What npm tells the scripts that it runs is about the person who started the tests.
+  const npm = Object.keys(process.env).filter((name) => name.startsWith('npm_'));
+  const env = {
+    ...Object.fromEntries(npm.map((name) => [name, undefined])),
+    HOME: scratch,
+    FORKPOINT_HOME: home,
+    XDG_DATA_HOME: undefined,
+    NODE_OPTIONS: undefined,
+    NO_COLOR: '1',
+  };
   const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
     new Running([...prefix, ...argv], { ...options, cwd: options.cwd ?? scratch, env: { ...env, ...options.env } });
   const command = join(root, 'bin/forkpoint');
