@@ -18,25 +18,22 @@
 #include <time.h>
 #include <unistd.h>
 
-// Waits in open(2) until the reader is there, writes the line, and stays until it has been read: a second line must not
-// reach the reader of the first.
+// Waits in open(2) until the reader is there, and writes the line. Before that it puts a fresh FIFO at the path: whoever
+// opens it after reading this line then waits for the next one instead of meeting our end, which is still being closed, and
+// the next line cannot reach the reader of this one.
 static void deliver_main(const struct delivery *delivery) {
-  struct timespec pause = {0, 500000};
   alarm(3600);
   unblock_signals();
-  int fd = open(delivery->path, O_WRONLY | O_CLOEXEC), left = 1;
+  int fd = open(delivery->path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) _exit(1);
   signal(SIGPIPE, SIG_IGN);
+  char *fresh = join(delivery->path, ".new", NULL);
+  if (make_fifo(fresh) != 0 || rename(fresh, delivery->path) != 0) warn("cannot renew %s:", delivery->path);
   size_t length = strlen(delivery->line);
   for (size_t done = 0; done < length;) {
     ssize_t count = write(fd, delivery->line + done, length - done);
     if (count < 0 && errno != EINTR) _exit(1);
     if (count > 0) done += (size_t)count;
-  }
-  while (ioctl(fd, FIONREAD, &left) == 0 && left > 0) {
-    struct pollfd closed = {fd, 0, 0};
-    if (poll(&closed, 1, 0) > 0 && (closed.revents & POLLERR)) break;
-    nanosleep(&pause, NULL);
   }
   _exit(0);
 }
