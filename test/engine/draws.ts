@@ -8,14 +8,24 @@ export interface Draw {
   readonly value: string;
 }
 
-const LINES = 20;
+const LINES = 10;
 
-/** Returns what each role printed in the first lines of a detached run's log: `draws ROLE VALUE...`. */
-export async function firstDraws(person: Person, id: string, roles: readonly string[]): Promise<Draw[]> {
+/**
+ * Returns what each role printed in the first lines of a detached run's log: `draws ROLE VALUE...`. `skipped` is the
+ * number of lines of each role that are left out because their values may be older than the restore.
+ */
+export async function firstDraws(
+  person: Person,
+  id: string,
+  roles: readonly string[],
+  skipped = 0,
+): Promise<Draw[]> {
   return await eventually(
     () => {
       const lines = [...logOf(person, id).matchAll(/^draws (\S+) (.*)$/gm)];
-      const found = roles.map((role) => lines.filter((line) => line[1] === role).slice(0, LINES));
+      const found = roles.map((role) =>
+        lines.filter((line) => line[1] === role).slice(skipped, skipped + LINES),
+      );
       if (found.some((of) => of.length < LINES)) return undefined;
       return found
         .flat()

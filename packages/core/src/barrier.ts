@@ -22,7 +22,8 @@ const SLOTS = 4096;
 
 /** Name of the environment data through which a worker gets what it needs. */
 const KEY = 'forkpoint.barrier';
-const PARK_LIMIT_MS = 5_000;
+/** Longest time that the main thread stands still for its workers, when nothing else is asked for. */
+export const PARK_LIMIT_MS = 5_000;
 const RELEASE_LIMIT_MS = 10_000;
 const ASK_AGAIN_MS = 20;
 /** A worker without a barrier after this time is taken for one that the preload did not reach. */

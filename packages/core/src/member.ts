@@ -1,3 +1,4 @@
+import { PARK_LIMIT_MS } from './barrier.ts';
 import type { Barrier } from './barrier.ts';
 import { OrderedContext } from './context.ts';
 import type { ControlDirectory } from './control-directory.ts';
@@ -6,7 +7,7 @@ import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
 import { Rounds } from './round.ts';
 import type { BlockingResource, CheckpointOptions, HookContext, Outcome } from './types.ts';
-import type { Answer } from './wire.ts';
+import type { Answer, Ask } from './wire.ts';
 import { MAX_REQUEST_BYTES } from './wire.ts';
 
 /** Time limit for the worker to look at the program, behind other checkpoints that may still be written. */
@@ -16,6 +17,7 @@ const PUBLISH_LIMIT_MS = 1_800_000;
 
 // Taken before the program can replace them with a fake clock.
 const { setInterval: startInterval, clearInterval: stopInterval } = globalThis;
+const { now } = Date;
 
 /** Time limit for the answer to a request that this process has cancelled itself. */
 const CANCEL_LIMIT_MS = 5_000;
@@ -94,8 +96,10 @@ export class Member {
   async #carryOut(request: Readonly<Record<string, unknown>>, options: CheckpointOptions): Promise<Outcome> {
     try {
       await this.#prepare(request);
+      const { timeoutMs } = options;
+      const parkUntil = timeoutMs === undefined ? undefined : now() + timeoutMs;
       return await this.#rounds.run(async () => {
-        const { answer, errors } = await this.#round(undefined, options.timeoutMs);
+        const { answer, errors } = await this.#round(undefined, parkUntil);
         return this.#conclude(answer, errors);
       });
     } catch (error) {
@@ -142,7 +146,7 @@ export class Member {
   }
 
   /** Before hooks, the checkpoint itself, after hooks. Throws CheckpointException when it did not come to an answer. */
-  async #round(ask: string | undefined, timeoutMs?: number): Promise<RoundResult> {
+  async #round(ask: string | undefined, parkUntil?: number): Promise<RoundResult> {
     const failures = await this.#rounds.before(this.identity);
     const resources = blockers(failures, 'hook');
     let result: RoundResult | undefined;
@@ -151,7 +155,7 @@ export class Member {
     } else {
       try {
         this.#assertStillAsked(ask);
-        result = this.#freeze(ask, timeoutMs);
+        result = this.#freeze(ask, parkUntil);
       } catch (error) {
         failures.push(error);
       }
@@ -192,19 +196,22 @@ export class Member {
   /**
    * Stops all threads, says so and blocks until the checkpoint is taken. Synchronous from the first line to the last, so
    * that no code of the program runs between the last before hook and the end of reseeding.
+   * `parkUntil` is the wall clock, in milliseconds since 1970, at which worker threads have to stand still.
    */
-  #freeze(ask: string | undefined, timeoutMs?: number): RoundResult {
+  #freeze(ask: string | undefined, parkUntil?: number): RoundResult {
     const { barrier, control, liveWorkers } = this.#parts;
     const hasWorkers = liveWorkers() > 0;
     const errors: unknown[] = [];
     try {
-      if (hasWorkers) barrier.park(timeoutMs);
+      if (hasWorkers) barrier.park(parkUntil === undefined ? undefined : Math.max(1, parkUntil - now()));
     } catch (error) {
       this.#cancel(ask, [error], 'worker');
       throw error;
     }
     let answer: Answer | undefined;
     try {
+      // An answer that came at once would go to the descriptor that is about to be closed, and be lost.
+      control.stopListening();
       control.send({ op: 'ready', pid: process.pid, ...(ask === undefined ? {} : { ask }) });
       answer = control.blockForAnswer();
       if (answer.outcome === 'restored') errors.push(...this.#wake(answer));
@@ -249,10 +256,10 @@ export class Member {
       if (ask === undefined || ask.ask === this.#lastAsk || !ask.pids.includes(process.pid)) return;
       this.#lastAsk = ask.ask;
       if (this.#parts.context.isEmpty() && !this.#rounds.isBusy) {
-        const { answer, errors } = this.#freeze(ask.ask);
+        const { answer, errors } = this.#freeze(ask.ask, parkUntilOf(ask));
         this.#settle(answer, errors);
       } else {
-        void this.#answerAsk(ask.ask);
+        void this.#answerAsk(ask);
       }
     } catch (error) {
       // Who asked learns it from `cancel` or from the time limit; the program did not ask and goes on.
@@ -260,9 +267,9 @@ export class Member {
     }
   }
 
-  async #answerAsk(ask: string): Promise<void> {
+  async #answerAsk(ask: Ask): Promise<void> {
     try {
-      const { answer, errors } = await this.#rounds.run(() => this.#round(ask));
+      const { answer, errors } = await this.#rounds.run(() => this.#round(ask.ask, parkUntilOf(ask)));
       this.#settle(answer, errors);
     } catch (error) {
       // A CheckpointException has been reported to who asked; the program did not ask and goes on.
@@ -311,6 +318,11 @@ async function keepAliveUntil(promise: Promise<unknown>): Promise<void> {
   } finally {
     stopInterval(timer);
   }
+}
+
+// Who asks from outside may be ready to wait long; a program that stands still for its workers is not.
+function parkUntilOf({ until }: Ask): number | undefined {
+  return until === undefined ? undefined : Math.min(until, now() + PARK_LIMIT_MS);
 }
 
 function releaseOf(answer: Answer | undefined) {

@@ -27,6 +27,8 @@ export interface Answer {
 export interface Ask {
   readonly ask: string;
   readonly pids: readonly number[];
+  /** Wall clock at which nobody waits for this process any more, in milliseconds since 1970. */
+  readonly until: number | undefined;
 }
 
 const OUTCOMES = ['prepared', 'continued', 'restored', 'published', 'failed'] as const;
@@ -67,7 +69,11 @@ export function parseAsk(text: string): Ask {
   if ((typeof ask !== 'string' && typeof ask !== 'number') || !Array.isArray(pids)) {
     throw new CoreError('ERR_FORKPOINT_PROTOCOL', 'ask.json needs "ask" and "pids"');
   }
-  return { ask: String(ask), pids: pids.filter((pid) => typeof pid === 'number') };
+  return {
+    ask: String(ask),
+    pids: pids.filter((pid) => typeof pid === 'number'),
+    until: numberOf(fields['until'], undefined),
+  };
 }
 
 /** Returns a request as one line of at most MAX_REQUEST_BYTES; throws CoreError when it is longer. */

@@ -38,7 +38,7 @@ test('what is no outcome, no identity or no ask is refused', () => {
   }
   assert.throws(() => parseIdentity('7'), { code: 'ERR_FORKPOINT_PROTOCOL' });
   assert.throws(() => parseAsk('{"ask":"x"}'), { code: 'ERR_FORKPOINT_PROTOCOL' });
-  assert.deepEqual(parseAsk('{"v":1,"ask":5,"pids":[1,"2"]}'), { ask: '5', pids: [1] });
+  assert.deepEqual(parseAsk('{"v":1,"ask":5,"pids":[1,"2"]}'), { ask: '5', pids: [1], until: undefined });
 });
 
 test('a request fits into one atomic write to the FIFO, or is refused', () => {

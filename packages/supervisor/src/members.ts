@@ -15,6 +15,9 @@ export interface Member {
   readonly info: { readonly name: string; readonly version: string } | null;
 }
 
+/** Added to the time limit of members, in milliseconds. */
+const GRACE_MS = 300;
+
 const TOO_LATE = `${JSON.stringify({
   v: 1,
   outcome: 'failed',
@@ -32,14 +35,20 @@ export function findMembers(controlDirectory: string, pids: ReadonlySet<number>)
   return readdirSync(directory)
     .map(Number)
     .filter((pid) => pids.has(pid))
-    .map((pid) => ({ pid, outcome: join(directory, String(pid), 'outcome'), info: readInfo(directory, pid) }));
+    .map((pid) => ({
+      pid,
+      outcome: join(directory, String(pid), 'outcome'),
+      info: readInfo(directory, pid),
+    }));
 }
 
 function readInfo(directory: string, pid: number): Member['info'] {
   try {
     const value: unknown = JSON.parse(readText(join(directory, String(pid), 'info.json')) ?? 'null');
-    const runtime: unknown = typeof value === 'object' && value !== null && 'runtime' in value ? value.runtime : null;
-    if (typeof runtime !== 'object' || runtime === null || !('name' in runtime) || !('version' in runtime)) return null;
+    const runtime: unknown =
+      typeof value === 'object' && value !== null && 'runtime' in value ? value.runtime : null;
+    if (typeof runtime !== 'object' || runtime === null || !('name' in runtime) || !('version' in runtime))
+      return null;
     return { name: String(runtime.name), version: String(runtime.version) };
   } catch {
     // A member that is just joining has written half of the file; only its version stays unknown.
@@ -64,14 +73,20 @@ export async function gather(
   },
 ): Promise<void> {
   const { controlDirectory, members, announced, ask, timeoutMs, ready } = options;
+  // Members count from the same clock; what they say at their limit has to arrive before ours.
+  const until = Date.now() + timeoutMs;
   const asked = members.filter((member) => member.pid !== announced);
   if (asked.length > 0) {
     const path = join(controlDirectory, 'ask.json');
-    writeFileSync(`${path}.new`, `${JSON.stringify({ v: 1, ask, pids: asked.map(({ pid }) => pid) })}\n`, { mode: 0o600 });
+    writeFileSync(
+      `${path}.new`,
+      `${JSON.stringify({ v: 1, ask, pids: asked.map(({ pid }) => pid), until })}\n`,
+      { mode: 0o600 },
+    );
     renameSync(`${path}.new`, path);
     for (const member of asked) signal(member.pid);
   }
-  const deadline = setTimeoutSignal(timeoutMs);
+  const deadline = setTimeoutSignal(timeoutMs + GRACE_MS);
   try {
     while (ready.size < members.length) {
       const line = await Promise.race([link.nextRequest(), deadline.expired]);
@@ -116,13 +131,25 @@ function late(members: readonly Member[], ready: ReadonlySet<Member>, timeoutMs:
     `${missing.map(({ pid }) => `process ${pid}`).join(', ')} did not come to a halt within ${timeoutMs} ms`,
     {
       hint: 'a long synchronous loop or a slow hook holds it; raise the limit with `--timeout SECONDS`, or use `--uncoordinated`',
-      resources: missing.map(({ pid }) => ({ pid, kind: 'member', what: `process ${pid} was asked and did not answer` })),
+      resources: missing.map(({ pid }) => ({
+        pid,
+        kind: 'member',
+        what: `process ${pid} was asked and did not answer`,
+      })),
     },
   );
 }
 
-function cancelled(member: Member, message: string | undefined, resources: readonly Resource[] = []): SupervisorError {
-  return new SupervisorError('ERR_FORKPOINT_HOOK', `process ${member.pid} cannot take part: ${message ?? 'no reason given'}`, {
-    resources,
-  });
+function cancelled(
+  member: Member,
+  message: string | undefined,
+  resources: readonly Resource[] = [],
+): SupervisorError {
+  return new SupervisorError(
+    'ERR_FORKPOINT_HOOK',
+    `process ${member.pid} cannot take part: ${message ?? 'no reason given'}`,
+    {
+      resources,
+    },
+  );
 }
