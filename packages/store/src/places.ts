@@ -1,4 +1,4 @@
-import { chmod, stat } from 'node:fs/promises';
+import { chmod, lstat, stat } from 'node:fs/promises';
 import { homedir } from 'node:os';
 import { join, resolve } from 'node:path';
 import { makeMissing } from './directories.ts';
@@ -62,7 +62,8 @@ export async function ensureHome(at: Places): Promise<void> {
       await makeMissing(directory, [], 0o700);
       // The home itself keeps its mode: FORKPOINT_HOME may name a directory that others use as well.
       // An engine that an administrator has lent by a link keeps its mode too.
-      if ((await stat(directory)).uid === uid) await chmod(directory, 0o700);
+      const facts = await lstat(directory);
+      if (facts.isDirectory() && facts.uid === uid) await chmod(directory, 0o700);
     }
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
