@@ -54,6 +54,9 @@ void start_deliveries(void);
 void open_request(void);
 void supervise(void) __attribute__((noreturn));
 
+// peers.c
+int unix_peers(struct text *text, size_t *count);
+
 // worker.c
 void start_worker(char *request);
 void tell_worker(const char *key, size_t count, char **fields);

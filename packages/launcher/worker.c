@@ -118,12 +118,28 @@ static void reply(int result) {
   }
 }
 
+// Answers with one field for each unix socket, or with the error.
+static void tell_peers(void) {
+  struct text text = {0};
+  size_t count = 0, at = 0;
+  if (unix_peers(&text, &count) != 0) {
+    reply(-1);
+  } else {
+    char **fields = must(calloc(count + 1, sizeof *fields));
+    for (size_t i = 0; i < count; i++, at += strlen(text.bytes + at) + 1) fields[i] = text.bytes + at;
+    tell_worker("peers", count, fields);
+    free(fields);
+  }
+  free(text.bytes);
+}
+
 static void obey_worker(const struct record *record) {
   char **field = record->field;
   if (strcmp(record->key, "dump") == 0 && record->count > 0 && pod.criu == 0) start_dump(record);
   else if (strcmp(record->key, "answer") == 0 && record->count == 2) pod_answer(field[0], field[1]);
   else if (strcmp(record->key, "waiting") == 0 && record->count == 1) add_waiting(field[0]);
   else if (strcmp(record->key, "mkfifo") == 0 && record->count == 1) reply(make_fifo(field[0]));
+  else if (strcmp(record->key, "peers") == 0) tell_peers();
   else if (strcmp(record->key, "exchange") == 0 && record->count == 2)
     reply((int)syscall(SYS_renameat2, AT_FDCWD, field[0], AT_FDCWD, field[1], RENAME_EXCHANGE));
   else if (strcmp(record->key, "resume") == 0) {

@@ -77,7 +77,7 @@ function unixSlot(draft: Draft, table: FileTable, file: file_entry): Slot | unde
     return undefined;
   }
   return {
-    id: `unix-${path.slice(path.lastIndexOf('/') + 1).replace(/[^\w.@-]/g, '_')}`,
+    id: `unix-${path.slice(path.lastIndexOf('/') + 1).replace(/[^\w.-]/g, '_')}`,
     key: '',
     kind: 'unix',
     flags: socket.flags,

@@ -4,6 +4,7 @@ import { Draft } from './draft.ts';
 import { dropInFlight } from './in-flight.ts';
 import { dropEmptyIpcNamespace } from './ipc-namespace.ts';
 import { slotListeners } from './listeners.ts';
+import { closeOutside } from './outside.ts';
 import { relaxWritableFiles } from './logs.ts';
 import { repairSharedMemory, unusedPages } from './shared-memory.ts';
 import { slotStdio } from './stdio.ts';
@@ -12,7 +13,8 @@ import { repairZombies } from './zombies.ts';
 
 /**
  * Changes a fresh image of CRIU 4.x so that it can be restored anywhere, any number of times: standard streams and
- * listening sockets become slots, files open for writing are not compared, bytes in flight of the control directory are
+ * listening sockets become slots, connections to other programs over unix sockets are closed, files open for writing are
+ * not compared, bytes in flight of the control directory are
  * dropped, supplementary groups are emptied, and what a rootless dump gets wrong about memfds, shared memory and zombies
  * is repaired. Pure: it reads from `source` and returns the new bytes of the files that changed.
  *
@@ -23,6 +25,7 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
   const draft = new Draft(source);
   slotStdio(draft);
   slotListeners(draft);
+  const datagramPeers = closeOutside(draft);
   relaxWritableFiles(draft);
   dropInFlight(draft, options.ctlPath);
   relaxCredentials(draft, options.clearCapabilities ?? false);
@@ -35,5 +38,6 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
     notes: draft.notes,
     unused: unusedPages(draft),
     hasIpcObjects,
+    datagramPeers,
   };
 }

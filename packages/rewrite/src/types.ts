@@ -101,4 +101,6 @@ export interface RewriteResult {
   readonly unused: readonly string[];
   /** Whether the image holds System V message queues, semaphores or shared memory. */
   readonly hasIpcObjects: boolean;
+  /** Names of datagram sockets outside the program that CRIU connects to again, which takes `--ext-unix-sk`. */
+  readonly datagramPeers: readonly string[];
 }

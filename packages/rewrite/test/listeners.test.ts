@@ -37,7 +37,7 @@ describe('listening sockets', () => {
       ),
       [
         ['unix-u.sock', '/srv/fixture/ctl/u.sock', 'stream', '755'],
-        ['unix-@forkpoint-zoo', '@forkpoint-zoo', 'seqpacket', '0'],
+        ['unix-_forkpoint-zoo', '@forkpoint-zoo', 'seqpacket', '0'],
         ['unix-acc.sock', '/srv/fixture/ctl/acc.sock', 'stream', '755'],
       ],
     );

@@ -14,7 +14,7 @@ import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
 import { linkImage } from './link-image.ts';
 import { locksOf } from './locks.ts';
-import { leftOut, look } from './look.ts';
+import { leftOut, look, outsideSockets } from './look.ts';
 import type { Look } from './look.ts';
 import { findMembers, gather } from './members.ts';
 import type { Member } from './members.ts';
@@ -61,8 +61,8 @@ export interface Job {
 }
 
 /** Looks at the program only: every finding, with nothing stopped and nothing written. */
-export function report(job: Job): Look {
-  return look(job.surroundings.rootPid, new Set([process.pid]));
+export async function report(job: Job): Promise<Look> {
+  return await look(job.surroundings.rootPid, { ignore: new Set([process.pid]), peers: () => job.link.peers() });
 }
 
 /**
@@ -72,7 +72,7 @@ export function report(job: Job): Look {
 export async function takeCheckpoint(job: Job, progress: Progress): Promise<Taken> {
   const started = performance.now();
   const { link, request, surroundings } = job;
-  const before = report(job);
+  const before = await report(job);
   if (before.findings.length > 0) throw cannotCheckpoint(before.findings);
   const place = destinationOf(request, surroundings);
   await cleanBeside(place, surroundings);
@@ -144,6 +144,7 @@ async function dump(job: Job, before: Look, destination: Destination): Promise<D
     logName: 'dump.log',
     leave: request.stop === true ? 'stopped' : 'running',
     inotifyPaths: before.watchesFiles ? before.workingDirectories : [],
+    ...(await outsideSockets(before.tree, () => link.peers())),
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
   const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
@@ -181,6 +182,8 @@ function finishImage(
     ...facts,
     summary,
     slots: changed.slots,
+    // A datagram socket is connected again by the name of the other end, which therefore has to be there.
+    needed: changed.datagramPeers.filter((name) => name.startsWith('/')),
     surroundings,
     labels: job.request.labels ?? {},
     versions: job.versions,
@@ -192,7 +195,7 @@ function finishImage(
     blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
     hasIpcObjects: changed.hasIpcObjects,
     parts: partsOf(directory),
-    criu: ['--file-locks'],
+    criu: ['--file-locks', ...(changed.datagramPeers.length > 0 ? ['--ext-unix-sk'] : [])],
     cwds: [...new Set(summary.processes.map(({ cwd }) => cwd).filter((cwd) => cwd !== undefined))],
   });
   writeFileSync(join(directory, 'manifest.json'), serializeManifest(manifest), { mode: 0o600 });

@@ -13,6 +13,8 @@ import type { Surroundings } from './surroundings.ts';
 export interface Facts {
   readonly summary: ImageSummary;
   readonly slots: readonly ManifestSlot[];
+  /** Paths that have to exist at a restore, beside the files of the summary. */
+  readonly needed: readonly string[];
   readonly members: readonly Member[];
   readonly surroundings: Surroundings;
   readonly labels: Readonly<Record<string, string>>;
@@ -48,7 +50,10 @@ export function describe(directory: string, facts: Facts): Manifest {
     })),
     slots: facts.slots,
     clocks: clocksOf(facts),
-    files: filesOf(summary.files, surroundings.controlDirectory),
+    files: [
+      ...filesOf(summary.files, surroundings.controlDirectory),
+      ...facts.needed.map((path) => ({ path, size: null, mtimeNs: null, buildId: null, sha256: null })),
+    ],
     layers: layersOf(directory),
     labels: facts.labels,
     warmup: { elapsedMs: Math.max(0, taken.wallMs - identity.startedAt) },

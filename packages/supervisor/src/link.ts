@@ -60,6 +60,12 @@ export class LauncherLink {
     return { status: status === 'timeout' ? 'timeout' : Number(status), elapsedMs: Number(elapsed) };
   }
 
+  /** Returns `INODE TYPE STATE PEER` of every unix socket of the network namespace; none when the kernel does not tell. */
+  async peers(): Promise<readonly string[]> {
+    const { key, fields } = await this.#command({ key: 'peers', fields: [] });
+    return key === 'peers' ? fields : [];
+  }
+
   /** Exchanges two directories atomically. */
   async exchange(a: string, b: string): Promise<void> {
     const { key, fields } = await this.#command({ key: 'exchange', fields: [a, b] });

@@ -91,6 +91,11 @@ export function readText(path: string): string | null {
   }
 }
 
+/** Returns the lines of a table below /proc without its heading, at most `max`; none when it may not be read. */
+export function readLines(path: string, max: number): string[] {
+  return (readText(path) ?? '').split('\n', max).slice(1).filter(Boolean);
+}
+
 function listDirectory(path: string): string[] {
   try {
     return readdirSync(path);

@@ -40,7 +40,7 @@ export async function main(): Promise<number> {
   const voice = new Voice(job);
   try {
     if (request.dryRun === true) {
-      voice.reported(report(job).findings);
+      voice.reported((await report(job)).findings);
     } else {
       const taken = await takeCheckpoint(job, { prepared: () => voice.prepared(), resumed: () => voice.resumed() });
       voice.published(taken);

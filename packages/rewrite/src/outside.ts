@@ -1,0 +1,54 @@
+import { SOCK_SEQPACKET, SOCK_STREAM, TCP_ESTABLISHED, unixName, type unix_sk_entry } from '@forkpoint/image';
+import type { Draft } from './draft.ts';
+
+/** Flag of a unix socket outside the dumped tree (USK_EXTERN in criu/sk-unix.c). */
+const UNIX_EXTERNAL = 1;
+/** Both directions are shut down (SK_SHUTDOWN__BOTH of sk-opts.proto). */
+const SHUTDOWN_BOTH = 3;
+
+/**
+ * Closes the unix sockets whose other ends lie outside the program: CRIU restores a stream that has no peer and is shut
+ * down in both directions as one end of a fresh pair whose other end is gone (add_fake_unix_queuers in criu/sk-unix.c),
+ * with its flags and what it had received. The program reads that and then the end of the file, and a write fails with
+ * EPIPE. A datagram socket keeps its peer where that has a name, and is not connected any more where it has none.
+ *
+ * Returns the names of the datagram sockets outside that are connected to again.
+ */
+export function closeOutside(draft: Draft): string[] {
+  const files = draft.image.find('files', 'files.img');
+  if (!files) return [];
+  const sockets = new Map<number, unix_sk_entry>();
+  for (const { message } of files.entries) if (message.usk) sockets.set(message.usk.ino, message.usk);
+  const peers = new Set<string>();
+  for (const socket of sockets.values()) {
+    const other = sockets.get(socket.peer);
+    const isOutside = socket.peer !== 0 && (other === undefined || (other.uflags & UNIX_EXTERNAL) !== 0);
+    if (!isOutside) continue;
+    const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
+    const name = other === undefined ? undefined : unixName(other.name);
+    if (!isStream && name !== undefined) {
+      peers.add(name);
+      continue;
+    }
+    socket.peer = 0;
+    if (isStream) closeStream(socket);
+    draft.touch(files);
+  }
+  // What stood for the other ends outside; CRIU would look for their descriptors.
+  const wanted = new Set([...sockets.values()].map(({ peer }) => peer));
+  const kept = files.entries.filter(
+    ({ message }) => !message.usk || (message.usk.uflags & UNIX_EXTERNAL) === 0 || wanted.has(message.usk.ino),
+  );
+  if (kept.length < files.entries.length) {
+    files.entries = kept;
+    draft.touch(files);
+  }
+  return [...peers];
+}
+
+/** Makes a stream socket one whose other end has closed the connection. */
+export function closeStream(socket: unix_sk_entry): void {
+  socket.peer = 0;
+  socket.state = TCP_ESTABLISHED;
+  socket.shutdown = SHUTDOWN_BOTH;
+}
