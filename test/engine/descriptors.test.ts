@@ -6,12 +6,13 @@ import { connect as connectHttp2 } from 'node:http2';
 import { createServer as createNetServer, connect } from 'node:net';
 import type { AddressInfo, Socket } from 'node:net';
 import { connect as connectTls } from 'node:tls';
-import { chmodSync } from 'node:fs';
+import { chmodSync, existsSync, readFileSync, unlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
-import { again, begin, take } from './scenarios.ts';
+import { revive, write } from './pods.ts';
+import { again, askNative, begin, beginNative, compileNative, copyOf, take } from './scenarios.ts';
 
 interface Seen {
   readonly events: readonly string[];
@@ -185,5 +186,196 @@ describe('connections to other programs', () => {
     assert.equal(connections, 3);
     server.closeAllConnections();
     server.close();
+  });
+});
+
+describe('files and what belongs to a process alone', () => {
+  let person: Person;
+  let native: string;
+  before(async () => {
+    person = createPerson();
+    native = await compileNative(person);
+  });
+  after(async () => await person.leave());
+
+  /** Checkpoints a scenario of the C program, restores it twice, and once more from a checkpoint of a clone. */
+  async function through(scenario: string, argument: string, answer: RegExp): Promise<void> {
+    const id = await beginNative(person, native, scenario, argument);
+    const image = await take(person, id, `image-${scenario}`);
+    assert.match(await askNative(person, id), answer);
+    const clones = await Promise.all([revive(person, image), revive(person, image)]);
+    const second = await take(person, clones[0], `image-${scenario}-2`);
+    const grandchild = await revive(person, second);
+    for (const clone of [...clones, grandchild]) assert.match(await askNative(person, clone), answer);
+    for (const run of [id, ...clones, grandchild]) await person.finish(['kill', run, '--signal', 'KILL']);
+  }
+
+  const kept: readonly [scenario: string, argument: string, answer: RegExp][] = [
+    ['eventfd', '', /^count 3 of 8 bytes$/],
+    ['timerfd', '', /^interval 7, armed 1$/],
+    ['signalfd', '', /^signal 12$/],
+    ['memfd', '', /^text in memory \(9\)$/],
+    ['tmpfile', '.', /^text nameless \(8\)$/],
+    ['renamed', 'old-name', /^text moved \(5\)$/],
+    ['pipe', '', /^text in the pipe/],
+    ['terminal', '', /^terminal 1 read [1-9]/],
+  ];
+  for (const [scenario, argument, answer] of kept) {
+    test(`${scenario}: comes back in two clones and a clone of a clone`, async () => await through(scenario, argument, answer));
+  }
+
+  test('open, deleted and special files keep what they had', async () => {
+    write(person, 'log', '');
+    write(person, 'data', 'abcdefghi');
+    const original = await begin(person, 'files', [person.scratch]);
+    const expected = { gone: 'still here', data: 'def', names: true, zero: '\0\0', urandom: 8, null: '' };
+    const image = await take(person, original.run.id, 'files');
+    assert.deepEqual(await original.state(), expected);
+    const clones = await Promise.all([again(person, image, original), again(person, image, original)]);
+    for (const clone of clones) {
+      assert.deepEqual(await clone.state(), expected);
+      await clone.act('write', 'line');
+    }
+    await original.act('write', 'line');
+    assert.equal(readFileSync(join(person.scratch, 'log'), 'utf8'), 'linelineline', 'a log is appended to by all');
+    const next = await again(person, await take(person, clones[0].run.id, 'files-2'), clones[0]);
+    assert.deepEqual(await next.state(), { ...expected, data: 'ghi' });
+  });
+
+  test('a FIFO keeps what is in it', async () => {
+    const path = join(person.scratch, 'fifo');
+    assert.equal((await person.start(['mkfifo', path]).end()).code, 0);
+    const original = await begin(person, 'fifo', [path]);
+    const image = await take(person, original.run.id, 'fifo-image');
+    assert.deepEqual(await original.state(), { data: 'left in the fifo' });
+    assert.deepEqual(await (await again(person, image, original)).state(), { data: 'left in the fifo' });
+  });
+
+  test('a child behind pipes answers in every clone', async () => {
+    const original = await begin(person, 'children');
+    const image = await take(person, original.run.id, 'children');
+    for (const clone of await Promise.all([again(person, image, original), again(person, image, original)])) {
+      await clone.act('write', 'to the child');
+      await eventually(async () => ((await clone.state<Seen>()).data === 'to the child' ? true : undefined), 'the answer');
+    }
+  });
+
+  test('an SQLite database is used by original and clones alike', async () => {
+    const original = await begin(person, 'sqlite', [join(person.scratch, 'visits.db')]);
+    await original.act('write', 'original');
+    const image = await take(person, original.run.id, 'sqlite');
+    const clones = await Promise.all([again(person, image, original), again(person, image, original)]);
+    for (const clone of clones) await clone.act('write', 'clone');
+    const next = await again(person, await take(person, clones[0].run.id, 'sqlite-2'), clones[0]);
+    await next.act('write', 'grandchild');
+    for (const run of [original, ...clones, next]) assert.deepEqual(await run.state(), { count: 4 });
+  });
+
+  for (const mode of ['plain', 'recursive'] as const) {
+    test(`fs.watch (${mode}) goes on in original and clones`, async () => {
+      const directory = join(person.scratch, `watched-${mode}`);
+      await person.start(['mkdir', '-p', join(directory, 'deep')]).end();
+      const original = await begin(person, 'watcher', [directory, mode]);
+      const image = await take(person, original.run.id, `watch-${mode}`);
+      const clones = await Promise.all([again(person, image, original), again(person, image, original)]);
+      const next = await again(person, await take(person, clones[0].run.id, `watch-${mode}-2`), clones[0]);
+      const name = mode === 'recursive' ? 'deep/new' : 'new';
+      await person.start(['touch', join(directory, name)]).end();
+      for (const run of [original, ...clones, next]) {
+        await eventually(async () => {
+          const { changes } = await run.state<{ changes: string[] }>();
+          return changes.includes(name) ? true : undefined;
+        }, `${run.run.id} noticing ${name}`);
+      }
+    });
+  }
+
+  test('messages to the system log go on, and are refused a restore where nobody listens', async () => {
+    const path = join(person.scratch, 'log.sock');
+    const logger = person.start([native, 'logger', path]);
+    await logger.output(/^bound$/m);
+    const id = await beginNative(person, native, 'log', path);
+    const image = await take(person, id, 'log-image');
+    for (const run of [id, await revive(person, image), await revive(person, image)]) {
+      assert.equal(await askNative(person, run), 'sent 9');
+    }
+    await logger.output(/before\0?\n(<14>after\0?\n){3}/);
+    await logger.stop();
+    unlinkSync(path);
+    const refused = await person.finish(['restore', image]);
+    assert.equal(refused.code, 125);
+    assert.match(refused.stderr, /log\.sock/);
+  });
+
+  for (const [scenario, what] of [['lock', 'flock'], ['range', 'fcntl']] as const) {
+    test(`a file lock (${what}) moves to the clone, and a second holder is refused`, async () => {
+      const file = `locked-${what}`;
+      const id = await beginNative(person, native, scenario, file);
+      const image = await take(person, id, `${file}-image`);
+      const refused = await person.finish(['restore', image]);
+      assert.equal(refused.code, 125);
+      assert.match(refused.stderr, new RegExp(`${file}.*lock|lock.*${file}`));
+      await person.finish(['kill', id, '--signal', 'KILL']);
+      await person.finish(['wait', id]);
+      const clone = await revive(person, image);
+      assert.equal(await askNative(person, clone), 'alive');
+      assert.equal((await person.finish(['restore', image])).code, 125, 'the clone holds it now');
+    });
+  }
+});
+
+describe('what cannot be checkpointed', () => {
+  let person: Person;
+  let native: string;
+  before(async () => {
+    person = createPerson();
+    native = await compileNative(person);
+  });
+  after(async () => await person.leave());
+
+  const refused: readonly [scenario: string, argument: string, report: RegExp][] = [
+    ['semaphore', '', /eventfd-semaphore: .*semaphore.* \(pid \d+, fd 3\)/],
+    ['userfaultfd', '', /userfaultfd: .* \(pid \d+, fd 3\)/],
+    ['secret', '', /memfd_secret: .*\(pid \d+, fd 3\)/],
+    ['sysv', '', /sysv-shm: System V shared memory/],
+    ['seccomp', '', /seccomp: .*seccomp filter/],
+    ['traced', '', /traced: process \d+ is being traced/],
+    ['linked', 'first-name', /deleted-name: .*first-name: .* \(pid \d+, fd 3\)/],
+  ];
+  for (const [scenario, argument, report] of refused) {
+    test(`${scenario}: is named, and the program goes on`, async () => {
+      const id = await beginNative(person, native, scenario, argument);
+      for (const flags of [[], ['--dry-run']]) {
+        const { code, stderr } = await person.finish(['checkpoint', id, './refused', ...flags]);
+        assert.equal(code, 1, stderr);
+        assert.match(stderr, report);
+      }
+      assert.equal(existsSync(join(person.scratch, 'refused')), false);
+      await askNative(person, id);
+    });
+  }
+
+  test('a program that was replaced while it runs is named', async () => {
+    const copy = copyOf(person, native);
+    const id = await beginNative(person, copy, 'replaced', copy);
+    const { code, stderr } = await person.finish(['checkpoint', id, '--dry-run']);
+    assert.equal(code, 1);
+    assert.match(stderr, /deleted-program: .*descriptors-copy was replaced/);
+  });
+
+  test('everything is told in one report', async () => {
+    const id = await beginNative(person, native, 'many');
+    const { stderr } = await person.finish(['checkpoint', id, '--dry-run']);
+    assert.match(stderr, /3 things stand in the way/);
+    for (const kind of ['eventfd-semaphore', 'userfaultfd', 'seccomp']) assert.match(stderr, new RegExp(`${kind}: `));
+    assert.equal(await askNative(person, id), 'alive');
+  });
+
+  test('a dry run of a program without faults says so, and leaves nothing behind', async () => {
+    const original = await begin(person, 'none');
+    const { code, stderr } = await person.finish(['checkpoint', original.run.id, './dry', '--dry-run']);
+    assert.equal(code, 0, stderr);
+    assert.equal(existsSync(join(person.scratch, 'dry')), false);
+    assert.deepEqual(await original.state(), {});
   });
 });

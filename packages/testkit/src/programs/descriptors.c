@@ -116,6 +116,18 @@ static void log_to(const char *path) {
   need((int)send(fd, "<14>before", 10, 0), "send");
 }
 
+// What syslogd is: prints what comes to a datagram socket with a name.
+static void serve_log(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  char text[64];
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+  fd = need(socket(AF_UNIX, SOCK_DGRAM, 0), "socket");
+  need(bind(fd, (struct sockaddr *)&address, sizeof address), path);
+  printf("bound\n");
+  for (ssize_t n; (n = recv(fd, text, sizeof text, 0)) >= 0;) printf("%.*s\n", (int)n, text);
+  exit(1);
+}
+
 static void write_text(const char *text) { need((int)write(fd, text, strlen(text)), "write"); }
 
 static void (*prepare(const char *name, const char *argument))(void) {
@@ -168,6 +180,7 @@ static void (*prepare(const char *name, const char *argument))(void) {
   }
   if (strcmp(name, "terminal") == 0) return open_terminal(), show_terminal;
   if (strcmp(name, "log") == 0) return log_to(argument), show_log;
+  if (strcmp(name, "logger") == 0) serve_log(argument);
   if (strcmp(name, "userfaultfd") == 0) return fd = need((int)syscall(SYS_userfaultfd, O_CLOEXEC | 1), "userfaultfd"), show_nothing;
   if (strcmp(name, "secret") == 0) {
     fd = need((int)syscall(447, 0), "memfd_secret");
