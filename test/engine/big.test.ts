@@ -20,7 +20,9 @@ describe('a program with a heap of 1 GiB', () => {
     await logged(person, id, /^up$/m, 60_000);
     await person.finish(['kill', id, '--signal', 'USR1']);
     const [, before = ''] = await logged(person, id, /^digest (.+)$/m, 60_000);
-    const taken = (await person.json(['checkpoint', id, './big', '--stop', '--no-sync', '--timeout', '60'], { timeoutMs: 90_000 })) as {
+    const taken = (await person.json(['checkpoint', id, './big', '--stop', '--no-sync', '--timeout', '60'], {
+      timeoutMs: 90_000,
+    })) as {
       sizes: { total: number };
     };
     assert.ok(taken.sizes.total >= GIB, `${taken.sizes.total} bytes`);

@@ -1,10 +1,33 @@
 import assert from 'node:assert/strict';
-import { chownSync, existsSync, lstatSync, mkdirSync, readdirSync, readFileSync, renameSync, symlinkSync, unlinkSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Finished, Person, Running } from '@forkpoint/testkit';
-import { childrenOf, command, detach, gone, isAlive, launcherOf, living, logged, logOf, revive, write } from './pods.ts';
+import {
+  childrenOf,
+  command,
+  detach,
+  gone,
+  isAlive,
+  launcherOf,
+  living,
+  logged,
+  logOf,
+  revive,
+  write,
+} from './pods.ts';
 
 const pulse = [nodeBinary(24), programPath('pulse.mjs')];
 const BIG = ['big', '400'];
@@ -12,7 +35,10 @@ const BIG = ['big', '400'];
 /** Returns the host's pid of a descendant of a run's launcher whose command line matches. */
 async function helperOf(person: Person, id: string, pattern: RegExp): Promise<number> {
   const launcher = launcherOf(person, id);
-  return await eventually(() => childrenOf(launcher).find((pid) => pattern.test(commandOf(pid))), `${String(pattern)} in run ${id}`);
+  return await eventually(
+    () => childrenOf(launcher).find((pid) => pattern.test(commandOf(pid))),
+    `${String(pattern)} in run ${id}`,
+  );
 }
 
 function commandOf(pid: number): string {
@@ -29,7 +55,10 @@ async function dumping(person: Person, id: string, directory: string): Promise<n
   const criu = await helperOf(person, id, / dump /);
   await eventually(() => {
     const draft = leftovers(directory)[0];
-    const pages = draft === undefined ? undefined : lstatSync(join(directory, draft, 'pages-1.img'), { throwIfNoEntry: false });
+    const pages =
+      draft === undefined
+        ? undefined
+        : lstatSync(join(directory, draft, 'pages-1.img'), { throwIfNoEntry: false });
     return pages !== undefined && pages.size > 0 ? true : undefined;
   }, 'pages in the image');
   return criu;
@@ -44,7 +73,10 @@ function leftovers(directory: string): string[] {
 async function beat(person: Person, id: string): Promise<string> {
   const before = [...logOf(person, id).matchAll(/^beat /gm)].length;
   assert.equal((await person.finish(['kill', id, '--signal', 'USR1'])).code, 0);
-  return await eventually(() => [...logOf(person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1], `run ${id} answering`);
+  return await eventually(
+    () => [...logOf(person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1],
+    `run ${id} answering`,
+  );
 }
 
 function failed({ code, stderr }: Finished, pattern: RegExp, expected = 1): void {
@@ -65,7 +97,15 @@ describe('when a checkpoint fails', () => {
     mkdirSync(join(person.scratch, 'full'));
     chownSync(join(person.scratch, 'full'), person.uid, person.uid);
     // Everybody may mount a tmpfs in namespaces of their own; the pod is made within them.
-    const inside = ['unshare', '-Urm', 'sh', '-c', 'mount -t tmpfs -o size=4m none "$0" && exec "$@"', join(person.scratch, 'full'), command];
+    const inside = [
+      'unshare',
+      '-Urm',
+      'sh',
+      '-c',
+      'mount -t tmpfs -o size=4m none "$0" && exec "$@"',
+      join(person.scratch, 'full'),
+      command,
+    ];
     const run = person.start([...inside, 'run', '-d', '--name', 'disk', '--', ...pulse]);
     assert.equal((await run.end()).code, 0, run.stderr);
     const id = run.stdout.trim();
@@ -145,7 +185,10 @@ describe('when a checkpoint fails', () => {
     process.kill(busy, 'SIGWINCH');
     await logged(person, id, /^busy$/m);
     const began = Date.now();
-    failed(await person.finish(['checkpoint', id, './never', '--timeout', '1']), new RegExp(`process ${child}\\b`));
+    failed(
+      await person.finish(['checkpoint', id, './never', '--timeout', '1']),
+      new RegExp(`process ${child}\\b`),
+    );
     assert.ok(Date.now() - began < 5000, `${Date.now() - began} ms`);
     await beat(person, id);
     assert.deepEqual(leftovers(person.scratch), []);
@@ -174,7 +217,9 @@ describe('two checkpoints of one run at once', () => {
     try {
       const id = await detach(person, pulse);
       await logged(person, id, /^up$/m);
-      const outside = ['one', 'two', 'three'].map(async (name) => await person.json(['checkpoint', id, `./${name}`]));
+      const outside = ['one', 'two', 'three'].map(
+        async (name) => await person.json(['checkpoint', id, `./${name}`]),
+      );
       await person.finish(['kill', id, '--signal', 'USR2']);
       await Promise.all(outside);
       await logged(person, id, /^own continued$/m);
@@ -214,7 +259,10 @@ describe('when a launcher or a restore comes to grief', () => {
 
   test('a foreground command whose launcher is killed says so and ends with 125', async () => {
     const running = person.forkpoint(['restore', './image', '--name', 'fore']);
-    const run = await eventually(async () => (await living(person)).find(({ name }) => name === 'fore'), 'the restore');
+    const run = await eventually(
+      async () => (await living(person)).find(({ name }) => name === 'fore'),
+      'the restore',
+    );
     process.kill(launcherOf(person, run.id), 'SIGKILL');
     const { code, stderr } = await running.end();
     assert.equal(code, 125);
@@ -230,10 +278,27 @@ describe('when a launcher or a restore comes to grief', () => {
     assert.deepEqual(await living(person), []);
   };
 
+  /** Waits for the pod of a restore, and returns the host's pids of its pid 1 and of the engine in it. */
+  const podOf = async (restore: Running): Promise<[inner: number, engine: number]> =>
+    await eventually(() => {
+      // The first child is at first the one that makes the namespaces, which has no children.
+      const inner = childrenOf(restore.child.pid ?? 0)[0] ?? 0;
+      const engine = childrenOf(inner)[0];
+      return engine === undefined ? undefined : [inner, engine];
+    }, 'the engine');
+
   test('a restore that exceeds its limit ends with 125 and leaves nothing', async () => {
     const before = readdirSync(join(person.home, 'runs'));
-    await abandoned(person.forkpoint(['restore', './image', '--timeout', '0.001']), before, /did not end within/);
-    await abandoned(person.forkpoint(['restore', './image', '-d', '--timeout', '0.001']), before, /did not end within/);
+    await abandoned(
+      person.forkpoint(['restore', './image', '--timeout', '0.001']),
+      before,
+      /did not end within/,
+    );
+    await abandoned(
+      person.forkpoint(['restore', './image', '-d', '--timeout', '0.001']),
+      before,
+      /did not end within/,
+    );
   });
 
   test('a CRIU that hangs or dies in a restore is ended with its pod', async () => {
@@ -248,21 +313,18 @@ describe('when a launcher or a restore comes to grief', () => {
       const words = ['forkpoint-plan:2', 'engine', '1', 'criu:2', '/bin/sh', hang, 'version:1', '4.2.1', ''];
       writeFileSync(join(engine, 'engine.plan'), words.join('\0'));
       const hanging = person.forkpoint(['restore', './image', '--timeout', '3']);
-      const inner = await eventually(() => childrenOf(hanging.child.pid ?? 0)[0], 'the pod');
-      const sleeper = await eventually(() => childrenOf(inner)[0], 'the engine');
+      const [inner, sleeper] = await podOf(hanging);
       assert.ok(isAlive(sleeper));
       await abandoned(hanging, before, /did not end within 3/);
       assert.equal(isAlive(inner) || isAlive(sleeper), false);
       const killed = person.forkpoint(['restore', './image']);
-      const pod = await eventually(() => childrenOf(killed.child.pid ?? 0)[0], 'the pod');
-      process.kill(await eventually(() => childrenOf(pod)[0], 'the engine'), 'SIGKILL');
+      process.kill((await podOf(killed))[1], 'SIGKILL');
       await abandoned(killed, before, /CRIU ended/);
       const interrupted = person.forkpoint(['restore', './image']);
-      const third = await eventually(() => childrenOf(interrupted.child.pid ?? 0)[0], 'the pod');
-      await eventually(() => childrenOf(third)[0], 'the engine');
+      const third = await podOf(interrupted);
       interrupted.child.kill('SIGINT');
       assert.notEqual((await interrupted.end()).code, 0);
-      await gone([third], 'the interrupted pod');
+      await gone(third, 'the interrupted pod');
     } finally {
       for (const name of readdirSync(engine)) unlinkSync(join(engine, name));
       renameSync(engine, join(person.home, 'engine-fake'));

@@ -31,7 +31,11 @@ export interface Living {
   readonly pid: number;
   readonly hostPid: number | null;
   readonly generation: number;
-  readonly processes: readonly { readonly pid: number; readonly hostPid: number; readonly command: string }[];
+  readonly processes: readonly {
+    readonly pid: number;
+    readonly hostPid: number;
+    readonly command: readonly string[];
+  }[];
 }
 
 /** Returns the living runs. */
@@ -40,7 +44,12 @@ export async function living(person: Person): Promise<Living[]> {
 }
 
 /** Starts `forkpoint ARGS` in a shell, with `redirection` behind the words, such as `> out 2>&1`. */
-export function redirected(person: Person, args: readonly string[], redirection: string, options?: SpawnOptions): Running {
+export function redirected(
+  person: Person,
+  args: readonly string[],
+  redirection: string,
+  options?: SpawnOptions,
+): Running {
   return person.start(['sh', '-c', `"$@" ${redirection}`, 'sh', command, ...args], options);
 }
 
@@ -48,7 +57,10 @@ export function redirected(person: Person, args: readonly string[], redirection:
 export function onTerminal(person: Person, args: readonly string[], options?: SpawnOptions): Running {
   const words = [command, ...args].map((word) => `'${word.replaceAll("'", "'\\''")}'`).join(' ');
   // script(1) comes with every Debian; -e hands on the exit code of what it ran.
-  return person.start(['script', '-q', '-e', '-c', words, '/dev/null'], { ...options, env: { TERM: 'xterm', ...options?.env } });
+  return person.start(['script', '-q', '-e', '-c', words, '/dev/null'], {
+    ...options,
+    env: { TERM: 'xterm', ...options?.env },
+  });
 }
 
 /** Tells whether a process lives; a zombie does not. */
@@ -81,7 +93,8 @@ export function childrenOf(pid: number): number[] {
 /** Returns the host's pid of the inner launcher of a run. */
 export function launcherOf(person: Person, id: string): number {
   const record: unknown = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8'));
-  if (typeof record !== 'object' || record === null || !('launcherPid' in record)) throw new Error(`run ${id} has no record`);
+  if (typeof record !== 'object' || record === null || !('launcherPid' in record))
+    throw new Error(`run ${id} has no record`);
   return Number(record.launcherPid);
 }
 
@@ -91,21 +104,40 @@ export function logOf(person: Person, id: string): string {
 }
 
 /** Waits until a detached run's log matches. */
-export async function logged(person: Person, id: string, pattern: RegExp, timeoutMs?: number): Promise<RegExpExecArray> {
-  return await eventually(() => pattern.exec(logOf(person, id)) ?? undefined, `${String(pattern)} in the log of ${id}`, timeoutMs);
+export async function logged(
+  person: Person,
+  id: string,
+  pattern: RegExp,
+  timeoutMs?: number,
+): Promise<RegExpExecArray> {
+  return await eventually(
+    () => pattern.exec(logOf(person, id)) ?? undefined,
+    `${String(pattern)} in the log of ${id}`,
+    timeoutMs,
+  );
 }
 
 /** Starts a detached run and returns its id. */
-export async function detach(person: Person, program: readonly string[], options: readonly string[] = []): Promise<string> {
+export async function detach(
+  person: Person,
+  program: readonly string[],
+  options: readonly string[] = [],
+): Promise<string> {
   const started = await person.json(['run', '-d', ...options, '--', ...program]);
-  if (typeof started !== 'object' || started === null || !('id' in started)) throw new Error('run -d --json told no id');
+  if (typeof started !== 'object' || started === null || !('id' in started))
+    throw new Error('run -d --json told no id');
   return String(started.id);
 }
 
 /** Restores an image detached and returns the run's id. */
-export async function revive(person: Person, image: string, options: readonly string[] = []): Promise<string> {
+export async function revive(
+  person: Person,
+  image: string,
+  options: readonly string[] = [],
+): Promise<string> {
   const started = await person.json(['restore', image, '-d', ...options]);
-  if (typeof started !== 'object' || started === null || !('id' in started)) throw new Error('restore -d --json told no id');
+  if (typeof started !== 'object' || started === null || !('id' in started))
+    throw new Error('restore -d --json told no id');
   return String(started.id);
 }
 

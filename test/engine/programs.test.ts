@@ -1,6 +1,15 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { appendFileSync, chmodSync, chownSync, existsSync, mkdirSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import {
+  appendFileSync,
+  chmodSync,
+  chownSync,
+  existsSync,
+  mkdirSync,
+  readFileSync,
+  readdirSync,
+  writeFileSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { findCompiler } from '@forkpoint/engine';
@@ -19,7 +28,11 @@ describe('programs of any language, by the ten lines of the protocol', () => {
 
   test('keep a mapped memfd, a message queue and semaphores, for two generations', async () => {
     const engine = process.env['FORKPOINT_TEST_ENGINE'] ?? '';
-    const compiler = await findCompiler(engine, 'auto', { env: process.env, log: () => undefined, signal: undefined });
+    const compiler = await findCompiler(engine, 'auto', {
+      env: process.env,
+      log: () => undefined,
+      signal: undefined,
+    });
     const program = join(person.scratch, 'objects');
     const [file = '', ...words] = compiler.executable([programPath('objects.c')], program, true);
     execFileSync(file, words, { timeout: 60_000 });
@@ -28,7 +41,10 @@ describe('programs of any language, by the ten lines of the protocol', () => {
     assert.deepEqual([first.code, first.stdout], [0, ''], first.stderr);
     const second = await person.finish(['restore', './first']);
     assert.deepEqual([second.code, second.stdout], [0, 'generation 1 is right\n'], second.stderr);
-    const [one, two] = await Promise.all([person.finish(['restore', './second']), person.finish(['restore', './second'])]);
+    const [one, two] = await Promise.all([
+      person.finish(['restore', './second']),
+      person.finish(['restore', './second']),
+    ]);
     assert.deepEqual([one.code, one.stdout], [9, 'generation 2 is right\n'], one.stderr);
     assert.deepEqual([two.code, two.stdout], [9, 'generation 2 is right\n'], two.stderr);
   });
@@ -84,11 +100,13 @@ describe('programs of any language, by the ten lines of the protocol', () => {
     assert.equal((await person.finish(['run', '--', ...shell('ask ./groups; id -G; exit 3')])).code, 0);
     if (ROOT) {
       // Taken with three groups and restored with none, and the other way round.
-      const as = (groups: string, words: string[]): Promise<Finished> =>
-        rootly(person, groups, words);
+      const as = (groups: string, words: string[]): Promise<Finished> => rootly(person, groups, words);
       const taken = await as('100,101,102', ['run', '--', ...shell('ask ./with-groups; exit 3')]);
       assert.equal(taken.code, 0, taken.stderr);
-      for (const [groups, image] of [['103', './groups'], ['100,103', './with-groups']] as const) {
+      for (const [groups, image] of [
+        ['103', './groups'],
+        ['100,103', './with-groups'],
+      ] as const) {
         const { code, stderr } = await as(groups, ['restore', image, '--timeout', '10']);
         assert.equal(code, 3, stderr);
       }
@@ -103,7 +121,12 @@ describe('programs of any language, by the ten lines of the protocol', () => {
 /** Runs `forkpoint` as the person with supplementary groups; only root can. */
 async function rootly(person: Person, groups: string, words: readonly string[]): Promise<Finished> {
   const ids = [`--reuid=${person.uid}`, `--regid=${person.uid}`, `--groups=${groups}`, '--inh-caps=-all'];
-  const env = { HOME: person.scratch, FORKPOINT_HOME: person.home, XDG_DATA_HOME: undefined, NODE_OPTIONS: undefined };
+  const env = {
+    HOME: person.scratch,
+    FORKPOINT_HOME: person.home,
+    XDG_DATA_HOME: undefined,
+    NODE_OPTIONS: undefined,
+  };
   return await runToEnd(['setpriv', ...ids, '--', command, ...words], { cwd: person.scratch, env });
 }
 
@@ -121,11 +144,15 @@ describe('a checkpoint is never silently less than the program', () => {
   for (const [what, start] of cases) {
     test(`${what} in the pod is named, the checkpoint is refused, and both go on`, async () => {
       const name = what.replace(' ', '-');
-      const id = await detach(person, ['sh', '-c', `${start}; trap 'echo alive' USR1; echo up; while :; do sleep 0.1; done`], ['--name', name]);
+      const id = await detach(
+        person,
+        ['sh', '-c', `${start}; trap 'echo alive' USR1; echo up; while :; do sleep 0.1; done`],
+        ['--name', name],
+      );
       await logged(person, id, /^up$/m);
       const left = await eventually(async () => {
         const found = (await living(person)).find((one) => one.id === id);
-        return found?.processes.find(({ command: text }) => /^sleep.100\d$/.test(String(text)));
+        return found?.processes.find(({ command: text }) => /^sleep 100\d$/.test(text.join(' ')));
       }, 'the process that left');
       const result = await person.finish(['checkpoint', id, `./${name}`]);
       assert.equal(result.code, 1, result.stderr);
@@ -167,9 +194,27 @@ describe('a restore starts no Node process', () => {
       const clone = restored.stdout.trim();
       await person.finish(['kill', clone, '--signal', 'USR1']);
       await logged(person, clone, /^beat /m);
-      const launched = await person.start(['strace', '-f', '-e', 'trace=execve', '-o', join(person.scratch, 'trace'), command, 'restore', './image', '-d'], { env }).end().catch(() => undefined);
+      const launched = await person
+        .start(
+          [
+            'strace',
+            '-f',
+            '-e',
+            'trace=execve',
+            '-o',
+            join(person.scratch, 'trace'),
+            command,
+            'restore',
+            './image',
+            '-d',
+          ],
+          { env },
+        )
+        .end()
+        .catch(() => undefined);
       // Only where there is an strace; the spy above has seen the same.
-      if (launched?.code === 0) assert.doesNotMatch(readFileSync(join(person.scratch, 'trace'), 'utf8'), /execve\("[^"]*node"/);
+      if (launched?.code === 0)
+        assert.doesNotMatch(readFileSync(join(person.scratch, 'trace'), 'utf8'), /execve\("[^"]*node"/);
       // The worker of the clone is started with what the restore was given.
       await person.json(['checkpoint', clone, './next']);
       assert.match(readFileSync(calls, 'utf8'), /worker\.cjs/);

@@ -23,7 +23,11 @@ describe(`whoever runs these tests (${isRoot ? 'root' : 'an ordinary user'})`, (
     await person.json(['checkpoint', run.id, './warm']);
     const image = join(person.scratch, 'warm');
     const [one, two] = await Promise.all([restoreAnywhere(person, image), restoreAnywhere(person, image)]);
-    const seen = [...tokens(await randoms(one.port)), ...tokens(await randoms(two.port)), ...tokens(await randoms(port))];
+    const seen = [
+      ...tokens(await randoms(one.port)),
+      ...tokens(await randoms(two.port)),
+      ...tokens(await randoms(port)),
+    ];
     assert.equal(new Set(seen).size, seen.length, 'no random value appears twice');
     for (const clone of [one, two]) {
       assert.equal(await fetchText(clone.port, '/item/11'), item);

@@ -4,7 +4,18 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
-import { command, detach, gone, isAlive, living, logged, onTerminal, redirected, shell, write } from './pods.ts';
+import {
+  command,
+  detach,
+  gone,
+  isAlive,
+  living,
+  logged,
+  onTerminal,
+  redirected,
+  shell,
+  write,
+} from './pods.ts';
 
 const counter = [nodeBinary(24), programPath('counter.mjs')];
 const echo = [nodeBinary(24), programPath('echo.mjs')];
@@ -32,7 +43,12 @@ describe('a program’s output', () => {
     assert.equal(file('new'), 'out\nout\n');
     assert.equal((await redirected(person, words, '> both 2>&1').end()).code, 0);
     assert.equal(file('both'), 'out\nerr\n');
-    const shared = person.start(['sh', '-c', '(echo head; "$0" run -- sh -c "echo out; echo err >&2"; echo tail) > shared 2>&1', command]);
+    const shared = person.start([
+      'sh',
+      '-c',
+      '(echo head; "$0" run -- sh -c "echo out; echo err >&2"; echo tail) > shared 2>&1',
+      command,
+    ]);
     await shared.end();
     assert.equal(file('shared'), 'head\nout\nerr\ntail\n');
   });
@@ -60,7 +76,9 @@ describe('a program’s output', () => {
         assert.equal((await redirected(person, run, '> first').end()).code, 0);
         assert.equal(file('first'), FIRST);
       } else {
-        const { code, stdout, stderr } = await (taken === 'pipe' ? person.finish(run) : onTerminal(person, run).end());
+        const { code, stdout, stderr } = await (taken === 'pipe'
+          ? person.finish(run)
+          : onTerminal(person, run).end());
         assert.equal(code, 0, stderr + stdout);
         assert.equal(plain(stdout), FIRST);
       }
@@ -70,7 +88,11 @@ describe('a program’s output', () => {
         person.finish(['restore', image]),
         onTerminal(person, ['restore', image]).end(),
       ]);
-      assert.deepEqual([onFile.code, onPipe.code, typed.code], [7, 7, 7], onFile.stderr + onPipe.stderr + typed.stdout);
+      assert.deepEqual(
+        [onFile.code, onPipe.code, typed.code],
+        [7, 7, 7],
+        onFile.stderr + onPipe.stderr + typed.stdout,
+      );
       assert.match(file('second').replace('before\n', ''), SECOND);
       assert.match(onPipe.stdout, SECOND);
       assert.match(plain(typed.stdout), SECOND);
@@ -86,7 +108,12 @@ describe('a program’s input', () => {
   after(async () => await person.leave());
 
   test('of an image taken detached is what is piped into the restore', async () => {
-    const started = await person.json(['run', '-d', '--', ...shell('ask ./reader; while read -r line; do echo "read $line"; done; echo end')]);
+    const started = await person.json([
+      'run',
+      '-d',
+      '--',
+      ...shell('ask ./reader; while read -r line; do echo "read $line"; done; echo end'),
+    ]);
     assert.ok(typeof started === 'object' && started !== null && 'id' in started);
     assert.equal((await person.finish(['wait', String(started.id)])).code, 0);
     const { code, stdout } = await person.finish(['restore', './reader'], { input: 'one\ntwo\n' });
@@ -204,7 +231,16 @@ describe('a program’s life and death', () => {
   test('every signal that is sent to the command reaches the program', async () => {
     const program = [nodeBinary(24), programPath('signals.mjs')];
     const send = async (running: Running): Promise<void> => {
-      for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2', 'SIGWINCH', 'SIGCONT'] as const) {
+      for (const signal of [
+        'SIGINT',
+        'SIGTERM',
+        'SIGHUP',
+        'SIGQUIT',
+        'SIGUSR1',
+        'SIGUSR2',
+        'SIGWINCH',
+        'SIGCONT',
+      ] as const) {
         running.child.kill(signal);
         await running.output(new RegExp(`got ${signal}`));
       }
@@ -215,7 +251,10 @@ describe('a program’s life and death', () => {
     await person.json(['checkpoint', 'signals', './signals']);
     await send(run);
     const restored = person.forkpoint(['restore', './signals', '--name', 'again']);
-    await eventually(async () => ((await living(person)).some(({ name }) => name === 'again') ? true : undefined), 'the restore');
+    await eventually(
+      async () => ((await living(person)).some(({ name }) => name === 'again') ? true : undefined),
+      'the restore',
+    );
     await send(restored);
   });
 
@@ -229,7 +268,20 @@ describe('a program’s life and death', () => {
     foreground.child.kill('SIGKILL');
     await gone(pids, 'the program');
     assert.deepEqual(await living(person), []);
-    const starter = person.start(['setsid', 'sh', '-c', '"$@" && echo started && exec sleep 60', 'sh', command, 'run', '-d', '--name', 'back', '--', ...program]);
+    const starter = person.start([
+      'setsid',
+      'sh',
+      '-c',
+      '"$@" && echo started && exec sleep 60',
+      'sh',
+      command,
+      'run',
+      '-d',
+      '--name',
+      'back',
+      '--',
+      ...program,
+    ]);
     await starter.output(/started/);
     const [back] = await living(person);
     assert.ok(starter.child.pid !== undefined);
@@ -242,9 +294,12 @@ describe('a program’s life and death', () => {
 
   test('the program has a session of its own and no descriptor but its three, before and after a restore', async () => {
     // The shell opens nothing itself: its commands come from the argument.
-    const look = 'ls -x /proc/$$/fd; read -r a b c d e session rest < /proc/$$/stat; echo "session $((session == $$))"';
+    const look =
+      'ls -x /proc/$$/fd; read -r a b c d e session rest < /proc/$$/stat; echo "session $((session == $$))"';
     const stdio = ['pipe', 'pipe', 'pipe', 'pipe', 'pipe', 'pipe'] as const;
-    const taken = await person.forkpoint(['run', '--', ...shell(`${look}; ask ./look; ${look}`)], { stdio }).end();
+    const taken = await person
+      .forkpoint(['run', '--', ...shell(`${look}; ask ./look; ${look}`)], { stdio })
+      .end();
     assert.equal(taken.stdout, '0  1  2\nsession 1\n', taken.stderr);
     const restored = await person.forkpoint(['restore', './look'], { stdio }).end();
     assert.equal(restored.stdout, '0  1  2\nsession 1\n', restored.stderr);
