@@ -123,7 +123,7 @@ describe('an image that cannot be restored is refused in words, before anything 
     };
     refused(await changed(edit('manifest.json', '"formatVersion": 1', '"formatVersion": 2')), /format 2\b/);
     refused(
-      await changed(edit('restore.plan', `restore\0${1}\0`, `restore\0${2}\0`)),
+      await changed(edit('restore.plan', ['restore', '1', ''].join('\0'), ['restore', '2', ''].join('\0'))),
       /version 1 of restore plans, not version "2"/,
     );
     refused(await changed(edit('restore.plan', 'forkpoint-plan', 'somebody-plan!')), /plan/);
