@@ -6,7 +6,7 @@ import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@f
 import type { Person } from '@forkpoint/testkit';
 import { parse, portOf, restoreAnywhere } from './helpers.ts';
 import { common, firstDraws } from './draws.ts';
-import { detach, living } from './pods.ts';
+import { detach, living, logged, logOf, revive } from './pods.ts';
 
 interface Counts {
   readonly parent: { readonly before: number; readonly after: number };
@@ -160,3 +160,91 @@ describe('members of a tree', () => {
     await assertWhole(port);
   });
 });
+
+describe('the states of processes', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  /** Returns what the program says of its signals, groups, sessions and children. */
+  async function described(id: string): Promise<string> {
+    const count = [...logOf(person, id).matchAll(/^Sig/gm)].length;
+    await person.finish(['kill', id, '--signal', 'USR1']);
+    const lines = await logged(person, id, new RegExp(`(?:^Sig[^]*?\\n){${count + 1}}`, 'm'));
+    return lines[0].trimEnd().split('\n').at(-1) ?? '';
+  }
+
+  async function undone(id: string): Promise<string[]> {
+    await person.finish(['kill', id, '--signal', 'TERM']);
+    assert.equal((await person.finish(['wait', id])).code, 3);
+    return logOf(person, id).trimEnd().split('\n').slice(-4);
+  }
+
+  const UNDONE = [`exited ${7 << 8}`, 'killed 9', 'stopped continues', 'usr2 1'];
+
+  test('pending and blocked signals, zombies, stopped children, groups and sessions are as before over two generations', async () => {
+    const original = await detach(person, ['perl', programPath('states.pl')]);
+    await logged(person, original, /^ready$/m);
+    const description = await described(original);
+    assert.match(description, /ShdPnd=0{13}800 SigBlk=0{12}2800 .*exited \d+ Z.*killed \d+ Z.*stopped \d+ T/);
+    await person.json(['checkpoint', original, './one']);
+    assert.equal(await described(original), description, 'the original');
+    const clone = await revive(person, './one');
+    assert.equal(await described(clone), description, 'the first generation');
+    await person.json(['checkpoint', clone, './two', '--stop']);
+    const grandchild = await revive(person, './two');
+    assert.equal(await described(grandchild), description, 'the second generation');
+    assert.deepEqual(await undone(grandchild), UNDONE);
+    assert.deepEqual(await undone(original), UNDONE);
+  });
+});
+
+describe('a cluster of two workers behind one port', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  for (const [policy, node] of [
+    ['rr', 24],
+    ['none', 24],
+    ['rr', 20],
+  ] as const) {
+    test(`goes on in two restores at once (scheduling ${policy}, Node ${node})`, async () => {
+      const id = await detach(
+        person,
+        [nodeBinary(node), programPath('cluster.cjs')],
+        ['--env', `NODE_CLUSTER_SCHED_POLICY=${policy}`],
+      );
+      const port = await portOf(person, id);
+      await assertBothAnswer(port);
+      await person.json(['checkpoint', id, `./${policy}${node}`]);
+      await assertBothAnswer(port);
+      const image = join(person.scratch, `${policy}${node}`);
+      const clones = await Promise.all([restoreAnywhere(person, image), restoreAnywhere(person, image)]);
+      for (const clone of clones) await assertBothAnswer(clone.port);
+      const draws = clones.map(({ run }) => firstDraws(person, run.id, ['primary', 'worker1', 'worker2']));
+      assert.deepEqual(common(await Promise.all(draws)), []);
+      await person.json(['checkpoint', clones[0]?.run.id ?? '', './again']);
+      const again = await restoreAnywhere(person, join(person.scratch, 'again'));
+      await assertBothAnswer(again.port);
+      // A worker that dies is replaced, as before.
+      await fetchText(again.port, '/die').catch(() => undefined);
+      await logged(person, again.run.id, /^a worker has ended$/m);
+      await assertBothAnswer(again.port);
+    });
+  }
+});
+
+/** Asks on connections of their own until two workers have answered, each of which the primary answers by message. */
+async function assertBothAnswer(port: number): Promise<void> {
+  const seen = new Set<number>();
+  await eventually(async () => {
+    const { pid, primary } = parse<{ pid: number; primary: string }>(await fetchText(port));
+    assert.equal(primary, 'at your service');
+    return seen.add(pid).size >= 2 ? true : undefined;
+  }, 'answers of two workers');
+}

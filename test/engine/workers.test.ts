@@ -48,10 +48,15 @@ async function assertAlive(person: Person, id: string, kinds: readonly string[] 
   for (let time = 0; time < 100 && still.size > 0; time++) {
     const asked = [...logOf(person, id).matchAll(/^beat /gm)].length;
     signal(person, id, 'SIGUSR1');
-    const [, moved] = await logged(person, id, new RegExp(`(?:^beat [^]*?){${asked + 1}}moved (.*)\\.$`, 'm'));
+    const [, moved] = await logged(
+      person,
+      id,
+      new RegExp(`(?:^beat [^]*?){${asked + 1}}moved (.*)\\.$`, 'm'),
+    );
     if (time > 0) for (const kind of moved?.split(' ') ?? []) still.delete(kind);
   }
   assert.deepEqual([...still], [], 'workers that stand still');
+  assert.doesNotMatch(logOf(person, id), /failed/);
 }
 
 /** Ends runs: their busy loops would slow down the tests after them. */

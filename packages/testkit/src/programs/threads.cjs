@@ -119,16 +119,17 @@ let up = 0;
 
 /** Gives a task to a worker of kind `pool` whenever it has done one. */
 function feed(port, flag) {
-  const give = (value) => {
-    port.postMessage(value);
+  let task = 0;
+  const give = () => {
+    port.postMessage(++task);
     Atomics.store(flag, 0, 1);
     Atomics.notify(flag, 0);
   };
-  port.on('message', (value) => {
-    if (value % 2 !== 0) console.log('pool answered wrongly');
-    setTimeout(() => give(value + 1), 5);
+  port.on('message', (answer) => {
+    if (answer !== 2 * task) console.log(`pool failed: ${answer} for ${task}`);
+    setTimeout(give, 5);
   });
-  give(1);
+  give();
 }
 
 function start(kind, index) {
