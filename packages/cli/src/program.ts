@@ -1,5 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { addCheckpoint } from './commands/checkpoint.ts';
+import { addCompletion } from './commands/completion.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addInspect } from './commands/inspect.ts';
 import { addKill } from './commands/kill.ts';
@@ -10,8 +11,11 @@ import type { Handover } from './commands/restore.ts';
 import { addRun } from './commands/run.ts';
 import { addSetup } from './commands/setup.ts';
 import { addWait } from './commands/wait.ts';
+import { complete } from './completion/candidates.ts';
+import { COMPLETE_VERB, completionLines } from './completion/scripts.ts';
 import type { Cli } from './context.ts';
 import { CliError, EXIT, usageError } from './error.ts';
+import { TOPICS, topicList } from './topics.ts';
 import { printError } from './ui/errors.ts';
 
 /** Takes the exit code of a command. */
@@ -37,6 +41,16 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
   });
   for (const command of program.commands) command.copyInheritedSettings(program);
   try {
+    if (words[0] === COMPLETE_VERB) {
+      cli.writeOut(completionLines(await complete(cli, program, words.slice(1))));
+      return EXIT.done;
+    }
+    const topic = TOPICS.find(({ name }) => words[0] === 'help' && name === words[1]);
+    // `restore` is a verb too: its help ends with the topic's text.
+    if (topic !== undefined && !program.commands.some((command) => command.name() === topic.name)) {
+      cli.writeOut(`${topic.text}\n`);
+      return EXIT.done;
+    }
     await program.parseAsync(
       handover === undefined ? wordsFor(program, words) : ['restore', ...handover.args],
       {
@@ -80,7 +94,8 @@ function build(
     .exitOverride()
     .addHelpText(
       'after',
-      '\nExamples:\n  forkpoint run --name server -- node server.js\n  forkpoint checkpoint server ./warm\n  forkpoint restore ./warm',
+      '\nExamples:\n  forkpoint run --name server -- node server.js\n  forkpoint checkpoint server ./warm\n  forkpoint restore ./warm\n' +
+        `\n${topicList()}`,
     );
   addRun(program, cli, finish);
   addCheckpoint(program, cli, finish);
@@ -92,6 +107,7 @@ function build(
   addInspect(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
+  addCompletion(program, cli, finish);
   return program;
 }
 

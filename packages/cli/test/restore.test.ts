@@ -27,7 +27,14 @@ async function writeImage({ root, home }: Installed): Promise<string> {
   };
   await mkdir(image);
   await writeFile(join(image, 'manifest.json'), serializeManifest(manifest));
-  const plan = restorePlanOf(manifest, { pidBase: 60, parts: [], locks: [], blocked: [], hasIpcObjects: false, criu: [] });
+  const plan = restorePlanOf(manifest, {
+    pidBase: 60,
+    parts: [],
+    locks: [],
+    blocked: [],
+    hasIpcObjects: false,
+    criu: [],
+  });
   await writeFile(join(image, 'restore.plan'), encodeRestorePlan(plan));
   return image;
 }
@@ -38,7 +45,11 @@ test("the launcher's short words become sentences, with 125", async (t) => {
   for (const [reason, detail, expected] of [
     ['in-use', '127.0.0.1:80', /Caused by: The address 127\.0\.0\.1:80 is in use\nHint: Use --listen/],
     ['file', '/lib/x', /Caused by: The file \/lib\/x is missing or has changed/],
-    ['locked', '/a.lock', /Caused by: Another process holds the lock of the file \/a\.lock.*\nHint: End the process/],
+    [
+      'locked',
+      '/a.lock',
+      /Caused by: Another process holds the lock of the file \/a\.lock.*\nHint: End the process/,
+    ],
     ['no-slot', '99=1', /--listen 99=1 names no slot/],
     ['constructor', '/nowhere', /Caused by: constructor\n/],
   ] as const) {

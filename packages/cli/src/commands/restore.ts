@@ -9,6 +9,7 @@ import { collect, collectPairs, secondsToMs } from '../options.ts';
 import { prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
 import { explainReason } from '../explain.ts';
+import { topicText } from '../topics.ts';
 
 /** Why the launcher handed a restore over: a short word, or what failed while CRIU restored; and what it is about. */
 export interface Handover {
@@ -63,7 +64,8 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
     .option('--json', 'with --detach: print the run as JSON')
     .addHelpText(
       'after',
-      '\nExamples:\n  forkpoint restore server\n  forkpoint restore ./images/warm -d --listen 3000=3001 -- --tenant blue',
+      '\nExamples:\n  forkpoint restore server\n  forkpoint restore ./images/warm -d --listen 3000=3001 -- --tenant blue\n\n' +
+        topicText('restore'),
     )
     .action(async (image: string, args: string[], options: Options) => {
       finish(await restore(cli, image, args, { options, handover }));
