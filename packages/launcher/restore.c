@@ -38,6 +38,7 @@ static void parse(struct options *options, char **arguments) {
       break;
     }
     if ((*at)[0] != '-' && options->image == NULL) options->image = *at;
+    else if (options->image == NULL && (value = option_value("--from", &at)) != NULL) options->image = value;
     else if ((value = option_value("--name", &at)) != NULL) options->name = value;
     else if ((value = option_value("--to", &at)) != NULL) options->to = value;
     else if ((value = option_value("--cwd", &at)) != NULL) options->cwd = value;

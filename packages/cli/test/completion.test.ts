@@ -39,6 +39,7 @@ const MANIFEST = {
   layers: [],
   labels: {},
   warmup: null,
+  score: null,
   reseed: false,
   origin: { run: 'bbbbbbbbbbbb', name: 'x' },
   controlDirectory: '/x',

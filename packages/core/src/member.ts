@@ -212,6 +212,7 @@ export class Member {
     try {
       // An answer that came at once would go to the descriptor that is about to be closed, and be lost.
       control.stopListening();
+      this.#writeInfo(heapFigures());
       control.send({ op: 'ready', pid: process.pid, ...(ask === undefined ? {} : { ask }) });
       answer = control.blockForAnswer();
       if (answer.outcome === 'restored') errors.push(...this.#wake(answer));
@@ -303,11 +304,12 @@ export class Member {
     }
   }
 
-  #writeInfo(): void {
+  /** `score`: figures for the image that is about to be taken. */
+  #writeInfo(score?: Readonly<Record<string, number>>): void {
     const { pid, ppid, title, argv, version } = process;
     const runtime = { name: 'node', version };
     const startedAt = this.#startedAt;
-    this.#parts.control.writeInfo({ v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt });
+    this.#parts.control.writeInfo({ v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt, ...(score === undefined ? {} : { score }) });
   }
 }
 
@@ -323,6 +325,11 @@ async function keepAliveUntil(promise: Promise<unknown>): Promise<void> {
 // Who asks from outside may be ready to wait long; a program that stands still for its workers is not.
 function parkUntilOf({ until }: Ask): number | undefined {
   return until === undefined ? undefined : Math.min(until, now() + PARK_LIMIT_MS);
+}
+
+function heapFigures(): Record<string, number> {
+  const { heapUsed, heapTotal, external } = process.memoryUsage();
+  return { heapUsedBytes: heapUsed, heapTotalBytes: heapTotal, externalBytes: external };
 }
 
 function releaseOf(answer: Answer | undefined) {

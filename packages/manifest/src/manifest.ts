@@ -72,6 +72,8 @@ export interface Manifest {
   readonly labels: Readonly<Record<string, string>>;
   /** How long the program had run when the image was taken. */
   readonly warmup: { readonly elapsedMs: number } | null;
+  /** How warm the program was and what it took, by figure; null in images of versions that did not note it. */
+  readonly score: Readonly<Record<string, number>> | null;
   /** Whether a clone replaces its random state. */
   readonly reseed: boolean;
   /** The run that the image was taken from. */

@@ -34,6 +34,11 @@ const sha256 = nullable(text(64, /^[0-9a-f]{64}$/));
 const command = list(text(131_072), 65_536);
 const clock = object({ seconds: count, nanoseconds: integer(0, 999_999_999) });
 
+const figure: Check<number> = (value, where) => {
+  if (typeof value === 'number' && Number.isFinite(value)) return value;
+  throw new CheckFailure(`${where} is not a number`);
+};
+
 const slotBase = {
   id: text(128, /^[A-Za-z0-9][A-Za-z0-9._:-]*$/),
   key: text(PATH_MAX),
@@ -111,6 +116,7 @@ const manifest: Check<Manifest> = object({
   ),
   labels: dictionary(text(65_536), 1024, /^[^\s=\0]{1,256}$/),
   warmup: nullable(object({ elapsedMs: count })),
+  score: nullable(dictionary(figure, 256, /^[A-Za-z]{1,64}$/)),
   reseed: flag,
   origin: object({ run: id, name: text(255) }),
   controlDirectory: path,
@@ -132,7 +138,8 @@ export function parseManifest(content: string): Manifest {
   }
   try {
     refuseNewer(plainObject(value, '')['formatVersion']);
-    const parsed = manifest(value, '');
+    // Images of earlier versions have no score.
+    const parsed = manifest({ score: null, ...plainObject(value, '') }, '');
     checkProcesses(parsed);
     return parsed;
   } catch (error) {

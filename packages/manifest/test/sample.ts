@@ -55,6 +55,7 @@ export const sample: Manifest = {
   layers: [{ file: 'pages-1.img', size: 4096, pages: 1, compression: null, sha256: null }],
   labels: { app: 'shop' },
   warmup: { elapsedMs: 1200 },
+  score: { uptimeMs: 1200, heapUsedBytes: 4_000_000 },
   reseed: true,
   origin: { run: 'ba9876543210', name: 'server' },
   controlDirectory: '/home/u/.local/share/forkpoint/pod',

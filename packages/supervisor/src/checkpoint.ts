@@ -21,6 +21,7 @@ import type { Member } from './members.ts';
 import { readText } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
+import { scoreOf } from './score.ts';
 import { frozenMs } from './statistics.ts';
 import { openSource } from './source.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -90,10 +91,11 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
       ready: job.ready,
     });
     const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
+    const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
     if (request.stop === true) stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
     const dumped = await dump(job, before, destination);
     if (request.stop !== true) progress.resumed();
-    const manifest = finishImage(job, destination.temporary, { members, commands, taken: dumped.taken });
+    const manifest = finishImage(job, destination.temporary, { members, commands, score, taken: dumped.taken });
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     return {
       image: destination.path,
@@ -160,7 +162,7 @@ async function dump(job: Job, before: Look, destination: Destination): Promise<D
 function finishImage(
   job: Job,
   directory: string,
-  facts: Pick<Parameters<typeof describe>[1], 'members' | 'commands' | 'taken'>,
+  facts: Pick<Parameters<typeof describe>[1], 'members' | 'commands' | 'score' | 'taken'>,
 ): { manifest: Manifest; sizes: Taken['sizes'] } {
   const { surroundings } = job;
   const source = openSource(directory);

@@ -21,6 +21,8 @@ export interface Facts {
   /** Wall clock and clocks of the pod when the dump began. */
   readonly taken: { readonly wallMs: number; readonly monotonicNs: bigint };
   readonly versions: { readonly criu: string; readonly forkpoint: string };
+  /** Figures of the program, read before the dump. */
+  readonly score: Readonly<Record<string, number>>;
   /** Argument vectors by pid, read before the dump. */
   readonly commands: ReadonlyMap<number, readonly string[]>;
 }
@@ -57,6 +59,7 @@ export function describe(directory: string, facts: Facts): Manifest {
     layers: layersOf(directory),
     labels: facts.labels,
     warmup: { elapsedMs: Math.max(0, taken.wallMs - identity.startedAt) },
+    score: facts.score,
     reseed: members.length > 0,
     origin: { run: identity.id, name: identity.name },
     controlDirectory: surroundings.controlDirectory,

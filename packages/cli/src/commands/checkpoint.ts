@@ -4,13 +4,14 @@ import type { Resource } from '@forkpoint/manifest';
 import { askCheckpoint, findRun, resolveImage, waitForExit } from '@forkpoint/store';
 import type { Answer, Run } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
-import { CliError, exitCodeFor } from '../error.ts';
+import { CliError, exitCodeFor, usageError } from '../error.ts';
 import { collectPairs, secondsToMs } from '../options.ts';
 import type { Finish } from '../program.ts';
 import { bytesText, durationText } from '../ui/format.ts';
 import { withProgress } from '../ui/progress.ts';
 
 interface Options {
+  readonly to?: string;
   readonly stop?: boolean;
   readonly timeout: number;
   readonly dryRun?: boolean;
@@ -40,6 +41,7 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
       '[dest]',
       'a path when it contains / or starts with ., else a name (default: what --to of the run says, else its name)',
     )
+    .option('--to <dest>', 'another way to name the destination')
     .option('--stop', 'end the program once the image is complete')
     .option('--timeout <seconds>', 'give up after this time', secondsToMs, DEFAULT_MS)
     .option('--dry-run', 'only look whether the checkpoint would work')
@@ -54,7 +56,8 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
         '\nA destination may hold %p pid, %g generation, %t time, %u random, %a machine, %f processor\nfeatures, %c processors, %m heap, %%.',
     )
     .action(async (name: string, dest: string | undefined, options: Options) => {
-      finish(await checkpoint(cli, name, dest, options));
+      if (dest !== undefined && options.to !== undefined) throw usageError('two destinations were given');
+      finish(await checkpoint(cli, name, dest ?? options.to, options));
     });
 }
 

@@ -6,7 +6,7 @@ import { CliError } from '../error.ts';
 import { readContents } from '../image-contents.ts';
 import type { AreaGroup, ImageContents } from '../image-contents.ts';
 import type { Finish } from '../program.ts';
-import { bytesText, commandText, safeText } from '../ui/format.ts';
+import { bytesText, commandText, durationText, safeText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
 import { runJson } from './ps.ts';
 
@@ -104,6 +104,7 @@ function writeManifest(cli: Cli, image: string, manifest: Manifest): void {
     ['host', `${host.arch}, Linux ${host.kernel}, glibc ${host.glibc ?? '-'}`],
     ['engine', `CRIU ${engine.criu}, forkpoint ${engine.forkpoint}`],
     ['memory', `${bytesText(size)} in ${manifest.layers.length} files`],
+    ['score', scoreText(manifest)],
     [
       'labels',
       Object.entries(manifest.labels)
@@ -111,6 +112,14 @@ function writeManifest(cli: Cli, image: string, manifest: Manifest): void {
         .join(' ') || '-',
     ],
   ]);
+}
+
+function scoreText({ score }: Manifest): string {
+  const figures = Object.entries(score ?? {}).map(([name, value]) => {
+    if (name.endsWith('Bytes')) return `${name.slice(0, -5)} ${bytesText(value)}`;
+    return name.endsWith('Ms') ? `${name.slice(0, -2)} ${durationText(value)}` : `${name} ${value}`;
+  });
+  return figures.join(', ') || '-';
 }
 
 function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): void {

@@ -22,6 +22,7 @@ export interface Handover {
 }
 
 interface Options {
+  readonly from?: string;
   readonly name?: string;
   readonly detach?: boolean;
   readonly to?: string;
@@ -41,8 +42,9 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
       'Starts a program from an image, as often as you like, also several times at once.\n\n' +
         "In the foreground the command ends with the program's exit code.",
     )
-    .argument('<image>', 'a path when it contains / or starts with ., else a name')
+    .argument('[image]', 'a path when it contains / or starts with ., else a name')
     .argument('[args...]', 'given to the program; write -- before them')
+    .option('--from <image>', 'another way to name the image')
     .option('--name <name>', 'name of the run (default: its id)')
     .option('-d, --detach', 'leave the program in the background and print the id of the run')
     .option('--to <dest>', "where the program's next checkpoint goes")
@@ -67,7 +69,12 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
       '\nExamples:\n  forkpoint restore server\n  forkpoint restore ./images/warm -d --listen 3000=3001 -- --tenant blue\n\n' +
         topicText('restore'),
     )
-    .action(async (image: string, args: string[], options: Options) => {
+    .action(async (first: string | undefined, rest: string[], options: Options) => {
+      // With --from every word is an argument of the program.
+      const image = options.from ?? first;
+      if (image === undefined)
+        throw usageError('missing required argument `image`', 'Run `forkpoint restore --help`');
+      const args = options.from === undefined || first === undefined ? rest : [first, ...rest];
       finish(await restore(cli, image, args, { options, handover }));
     });
 }
