@@ -72,8 +72,8 @@ static void open_tcp(const struct options *options, struct slot *slot, const cha
   slot->address = must(strdup(shown));
 }
 
-static void open_unix(const struct options *options, struct slot *slot, const char *given) {
-  const char *path = given != NULL ? given : slot->field[0];
+// Also in place of a TCP port: the program's epoll holds whatever CRIU puts at the number of the descriptor, and accept(2) is the same call.
+static void open_unix(const struct options *options, struct slot *slot, const char *path, const char *backlog, mode_t mode) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strncmp(path, "unix:", 5) == 0) path += 5;
   if (*path == 0 || strlen(path) >= sizeof address.sun_path) explain(options, "listen", path);
@@ -88,15 +88,34 @@ static void open_unix(const struct options *options, struct slot *slot, const ch
   // Nobody answers: what is there was left behind by a program that has ended.
   if (path[0] != '@' && errno == ECONNREFUSED) unlink(path);
   close(probe);
-  if (bind(slot->fd, (struct sockaddr *)&address, length) != 0 || listen(slot->fd, atoi(slot->field[1])) != 0)
+  if (bind(slot->fd, (struct sockaddr *)&address, length) != 0 || listen(slot->fd, atoi(backlog)) != 0)
     explain(options, errno == EADDRINUSE ? "in-use" : "listen", path);
-  if (path[0] != '@') chmod(path, (mode_t)strtol(slot->field[2], NULL, 8));
+  if (path[0] != '@') chmod(path, mode);
   slot->address = must(strdup(path));
 }
 
 static int slot_matches(const struct slot *slot, const char *text, size_t length) {
   if (strlen(slot->id) == length && strncmp(slot->id, text, length) == 0) return 1;
   return slot->kind == SLOT_TCP && strlen(slot->field[2]) == length && strncmp(slot->field[2], text, length) == 0;
+}
+
+// A program reads its port when it starts: a variable that is changed afterwards moves no socket.
+static void warn_of_ports(const struct options *options, const struct run *run) {
+  for (size_t i = 0; i < options->envs; i++) {
+    const char *equals = strchr(options->env[i], '='), *port = equals + 1;
+    char *end;
+    long number = strtol(port, &end, 10);
+    if (equals - options->env[i] < 4 || strncmp(equals - 4, "PORT", 4) != 0 || *port == 0 || *end != 0 || number <= 0 || number > 65535) continue;
+    const struct slot *found = NULL;
+    for (size_t j = 0; j < run->slots; j++) {
+      if (run->slot[j].kind != SLOT_TCP) continue;
+      if (atoi(run->slot[j].field[2]) == number) return;
+      if (found == NULL) found = &run->slot[j];
+    }
+    if (found != NULL)
+      fprintf(stderr, "Warning: %s does not move the program, which listens on %s already; use --listen %s=%s\n", options->env[i],
+              found->address, found->id, port);
+  }
 }
 
 void open_sockets(const struct options *options, struct run *run) {
@@ -112,12 +131,15 @@ void open_sockets(const struct options *options, struct run *run) {
       used[j] = 1;
     }
     int to_unix = given != NULL && (given[0] == '/' || strncmp(given, "unix:", 5) == 0);
-    if (slot->kind == SLOT_TCP && to_unix) explain(options, "listen", given);
-    if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
-    if (slot->kind == SLOT_UNIX) open_unix(options, slot, given);
+    // Node's default for a socket it makes itself: everybody whom the directory lets in, as far as the umask allows.
+    if (slot->kind == SLOT_TCP && to_unix) open_unix(options, slot, given, slot->field[3], 0755);
+    else if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
+    if (slot->kind == SLOT_UNIX)
+      open_unix(options, slot, given != NULL ? given : slot->field[0], slot->field[1], (mode_t)strtol(slot->field[2], NULL, 8));
   }
   for (size_t j = 0; j < options->listens; j++)
     if (!used[j]) explain(options, "no-slot", options->listen[j]);
+  if (options->listens == 0) warn_of_ports(options, run);
 }
 
 void read_slots(const struct options *options, struct run *run) {

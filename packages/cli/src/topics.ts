@@ -51,7 +51,8 @@ const RESTORE = `A restore starts the program of an image in a new pod with the 
 
 Arguments behind -- do not reach process.argv: the program finds them in Core.args and in the context of its hooks.
 The clock goes on from where it was, random numbers are renewed (unless --no-reseed), and connections to
-others are closed as if the peer had gone.`;
+others are closed as if the peer had gone. What a program has read from its environment when it started stays
+as it was: it listens to 'forkpoint:config-changed', or a hook reads it again. A port is changed with --listen.`;
 
 const ENVIRONMENT = `Variables that forkpoint reads:
 

@@ -50,6 +50,7 @@ export class Member {
   #requests: Promise<unknown> = Promise.resolve();
   #restoredAtMs = 0;
   #restores = 0;
+  #changedNames: string[] = [];
   #lastAsk: string | undefined;
   /** The second line after a checkpoint asked for from outside; it has to be gone before the FIFO is used again. */
   #lateAnswer: Promise<unknown> = Promise.resolve();
@@ -222,6 +223,7 @@ export class Member {
         errors.push(new CoreError('ERR_FORKPOINT_RESEED', `${failed} worker threads were not reseeded`));
       }
     }
+    errors.push(...this.#tellChanges());
     return { answer, errors };
   }
 
@@ -235,7 +237,7 @@ export class Member {
     const steps = [
       () => isReseeded && this.#parts.reseeder.process(),
       () => isReseeded && this.#parts.reseeder.thread(),
-      () => Object.assign(process.env, identity.env),
+      () => this.#takeEnvironment(identity.env),
       () => cwd !== null && process.chdir(cwd),
       () => this.#writeInfo(),
     ];
@@ -248,6 +250,24 @@ export class Member {
       }
     }
     return errors;
+  }
+
+  #takeEnvironment(env: Readonly<Record<string, string>>): void {
+    this.#changedNames = Object.keys(env).filter((name) => process.env[name] !== env[name]);
+    Object.assign(process.env, env);
+  }
+
+  /** Tells the program, once all its threads run again, which variables have other values than before. */
+  #tellChanges(): unknown[] {
+    const names = this.#changedNames.splice(0);
+    if (names.length === 0) return [];
+    try {
+      const program: NodeJS.EventEmitter = process;
+      program.emit('forkpoint:config-changed', names);
+      return [];
+    } catch (error) {
+      return [error];
+    }
   }
 
   #onAsked(): void {
