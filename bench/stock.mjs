@@ -8,7 +8,8 @@ import { fileURLToPath } from 'node:url';
 
 const script = fileURLToPath(new URL('stock.sh', import.meta.url));
 // Numbers above those that shells take for themselves.
-const NUMBERS = { stdin: 20, stdout: 21, stderr: 21, tcp: 22 };
+// CRIU closes a number once it has taken it, so that each is used once.
+const NUMBERS = { stdin: 20, stdout: 21, stderr: 22, tcp: 23 };
 
 /** Returns the records of a plan (ARCHITECTURE.md, "Plans") as [key, fields]. */
 export function readPlan(path) {
@@ -40,9 +41,9 @@ export async function prepareStock({ home, image, port }) {
   const listener = await listen(port);
   const input = openSync('/dev/null', 'r+');
   const output = openSync(join(work, 'output'), 'a');
-  const stdio = Array.from({ length: 23 }, () => 'ignore');
+  const stdio = Array.from({ length: 24 }, () => 'ignore');
   stdio.splice(1, 2, 'pipe', 'pipe');
-  stdio.splice(NUMBERS.stdin, 3, input, output, listener._handle.fd);
+  stdio.splice(NUMBERS.stdin, 4, input, output, output, listener._handle.fd);
   const slots = plan.filter(([key]) => key === 'slot');
   const inherited = slots.flatMap(([, [, kind, key]]) => ['--inherit-fd', `fd[${NUMBERS[kind]}]:${key}`]);
   const command = [
