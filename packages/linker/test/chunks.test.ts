@@ -1,0 +1,80 @@
+import assert from 'node:assert/strict';
+import { describe, test } from 'node:test';
+import { PAGE_SIZE } from '@forkpoint/image';
+import { chunkHeaders } from '../src/chunks.ts';
+import type { PagesReader, Run } from '../src/index.ts';
+
+const BASE = 0x7f00_0000_0000;
+
+/** A pages file with chunk sizes, flags included, at some pages. */
+function fileWith(
+  pages: number,
+  sizes: Readonly<Record<number, bigint>>,
+): { bytes: Uint8Array; read: PagesReader; reads: number[] } {
+  const bytes = new Uint8Array(pages * PAGE_SIZE);
+  const view = new DataView(bytes.buffer);
+  for (const [page, size] of Object.entries(sizes))
+    view.setBigUint64(Number(page) * PAGE_SIZE + 8, size, true);
+  const reads: number[] = [];
+  const read = (offset: number, length: number): Uint8Array => {
+    reads.push(length);
+    return bytes.subarray(offset, offset + length);
+  };
+  return { bytes, read, reads };
+}
+
+function runAt(page: number, pages: number, filePage = page): Run {
+  return { address: BASE + page * PAGE_SIZE, pages, offset: filePage * PAGE_SIZE };
+}
+
+const at = (page: number): number => BASE + page * PAGE_SIZE;
+const size = (pages: number): bigint => BigInt(pages * PAGE_SIZE) | 2n;
+
+describe('chunkHeaders', () => {
+  test('finds the first page of a chunk and of those that follow it', () => {
+    const { read } = fileWith(20, { 0: size(8), 8: size(12) });
+    assert.deepEqual([...chunkHeaders([runAt(0, 20)], at(20), read)], [at(0), at(8)]);
+  });
+
+  test('a chunk is skipped by its size: what looks like a header inside is data', () => {
+    const { read, reads } = fileWith(1000, { 0: size(1000), 5: size(2) });
+    assert.deepEqual([...chunkHeaders([runAt(0, 1000)], at(1000), read)], [at(0)]);
+    assert.deepEqual(reads, [16], 'one look at the header');
+  });
+
+  test('finds chunks behind memory that is none', () => {
+    const { read } = fileWith(600, { 400: size(100) });
+    assert.deepEqual([...chunkHeaders([runAt(0, 600)], at(600), read)], [at(400)]);
+  });
+
+  test('a chunk whose pages are stored in part is still skipped as a whole', () => {
+    const { read } = fileWith(10, { 0: size(20), 5: size(2) });
+    assert.deepEqual([...chunkHeaders([runAt(0, 4), runAt(10, 2, 5)], at(40), read)], [at(0)]);
+  });
+
+  test('a size that passes the end of the area, or with other flags, or not in whole pages, is none', () => {
+    const others = {
+      0: size(11),
+      1: BigInt(PAGE_SIZE) | 3n,
+      2: BigInt(PAGE_SIZE) | 1n,
+      3: 4098n + 16n,
+      4: 2n,
+      5: -4094n,
+    };
+    const { read } = fileWith(10, others);
+    assert.deepEqual([...chunkHeaders([runAt(0, 10)], at(10), read)], []);
+  });
+
+  test('a previous size says that this is no mmapped chunk', () => {
+    const { bytes, read } = fileWith(4, { 0: size(4) });
+    bytes[0] = 16;
+    assert.deepEqual([...chunkHeaders([runAt(0, 4)], at(4), read)], []);
+  });
+
+  test('memory that the kernel did not place is not searched', () => {
+    const { read, reads } = fileWith(4, { 0: size(4) });
+    const low = { address: 0x10_0000, pages: 4, offset: 0 };
+    assert.deepEqual([...chunkHeaders([low], 0x10_4000, read)], []);
+    assert.deepEqual(reads, []);
+  });
+});
