@@ -2,7 +2,7 @@
 // restored by forkpoint with and without new randomness.
 import { spawn, spawnSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { constants, existsSync, mkdirSync, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
+import { constants, mkdtempSync, openSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { request } from 'node:http';
 import { createServer, Socket } from 'node:net';
 import { join } from 'node:path';
@@ -32,14 +32,15 @@ export async function benchRestore({ home, size = 'quick', progress = () => unde
   const fifo = join(scratch, 'first');
   run('mkfifo', [fifo]);
   const env = { ...process.env, FORKPOINT_HOME: home, FORKPOINT_NODE: process.execPath, PORT: String(port), BENCH_FIFO: fifo, BENCH_WARM: String(warm) };
-  const bench = { home, scratch, port, fifo, env, image: join(scratch, 'image'), hashes: new Set() };
+  const images = { linked: join(scratch, 'linked'), plain: join(scratch, 'plain') };
+  const bench = { home, scratch, port, fifo, env, images, hashes: new Set() };
   try {
-    progress('taking the image');
-    await takeImage(bench);
+    progress('taking the images');
+    await takeImages(bench);
     const variants = variantsOf(bench);
     const times = await interleave(mapped(variants, (variant) => () => timed(bench, variant)), rounds, progress);
     const costs = await interleave(mapped(variants, (variant) => () => metered(bench, variant)), cpuRounds, (text) => progress(`processor time, ${text}`));
-    return { size, rounds, warm, times, costs, hashes: [...bench.hashes], imageBytes: sizeOf(bench.image), pagesBytes: pagesOf(bench.image), machine: machine() };
+    return { size, rounds, warm, times, costs, hashes: [...bench.hashes], bytes: mapped(images, sizeOf), machine: machine() };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -55,10 +56,10 @@ function variantsOf(bench) {
     start: (prefix) => launch([...prefix, process.execPath, program], { ...bench.env, ...env }),
     after: () => ({}),
   });
-  const ours = (flags) => () => {
+  const ours = (image, flags = []) => () => {
     const before = new Set(readdirSync(join(bench.home, 'runs')));
     return {
-      start: (prefix) => launch([...prefix, forkpoint, 'restore', bench.image, ...flags], bench.env),
+      start: (prefix) => launch([...prefix, forkpoint, 'restore', image, ...flags], bench.env),
       after: () => ({ criuMs: criuTime(bench.home, before) }),
     };
   };
@@ -66,11 +67,12 @@ function variantsOf(bench) {
     'cold start': plain({ BENCH_WARM: '0' }),
     'cold start and warm-up': plain({}),
     'stock criu restore': async () => {
-      const stock = await prepareStock(bench);
+      const stock = await prepareStock({ ...bench, image: bench.images.plain });
       return { start: stock.start, after: () => stock.remove() ?? {}, why: stock.log };
     },
-    'forkpoint restore': ours([]),
-    'forkpoint restore --no-reseed': ours(['--no-reseed']),
+    'forkpoint restore, image of --no-link': ours(bench.images.plain),
+    'forkpoint restore': ours(bench.images.linked),
+    'forkpoint restore --no-reseed': ours(bench.images.linked, ['--no-reseed']),
   };
 }
 
@@ -144,14 +146,15 @@ async function quit(bench, running) {
   await running.ended;
 }
 
-/** Starts the server in a pod, lets it warm up and takes the image. */
-async function takeImage(bench) {
+/** Starts the server in a pod, lets it warm up and takes two images: one as CRIU writes it, one for quick restores. */
+async function takeImages(bench) {
   const first = firstLine(bench.fifo);
   const running = watch(launch([forkpoint, 'run', '--name', `bench-${process.pid}`, '--', process.execPath, program], bench.env));
   await Promise.race([first.line, running.failed]);
   await hashAnswers(bench);
+  run(forkpoint, ['checkpoint', `bench-${process.pid}`, bench.images.plain, '--no-link'], bench.env);
   running.tell();
-  run(forkpoint, ['checkpoint', `bench-${process.pid}`, bench.image, '--stop'], bench.env);
+  run(forkpoint, ['checkpoint', `bench-${process.pid}`, bench.images.linked, '--stop'], bench.env);
   await running.ended;
 }
 
@@ -176,7 +179,7 @@ function firstLine(fifo) {
 }
 
 /** Returns the body of an answer, from a connection of its own. */
-export function ask(port, path) {
+function ask(port, path) {
   return new Promise((resolve, reject) => {
     const asking = request({ host: '127.0.0.1', port, path, agent: false, timeout: LIMIT_MS }, (response) => {
       let body = '';
@@ -186,7 +189,7 @@ export function ask(port, path) {
   });
 }
 
-/** How long CRIU took in the one run that was not there before. */
+/** How long CRIU took, its start included, in the one run that was not there before. */
 function criuTime(home, before) {
   const [id] = readdirSync(join(home, 'runs')).filter((name) => !before.has(name));
   const log = readFileSync(join(home, 'runs', id, 'launcher.log'), 'utf8');
@@ -194,7 +197,7 @@ function criuTime(home, before) {
 }
 
 /** Returns a port that was free a moment ago. */
-export function freePort() {
+function freePort() {
   return new Promise((resolve, reject) => {
     const server = createServer();
     server.once('error', reject);
@@ -210,13 +213,11 @@ function run(file, args, env = process.env) {
   if (status !== 0) throw new Error(`${file} ${args[0]} failed: ${error?.message ?? stderr}`);
 }
 
-/** Bytes of all files of a directory. */
-export function sizeOf(directory) {
-  return readdirSync(directory).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
-}
-
-function pagesOf(directory) {
-  return readdirSync(directory).filter((name) => name.startsWith('pages-')).reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+/** Bytes of all files below a directory. */
+function sizeOf(directory) {
+  return readdirSync(directory, { recursive: true, encoding: 'utf8' })
+    .map((name) => statSync(join(directory, name)))
+    .reduce((sum, status) => sum + (status.isFile() ? status.size : 0), 0);
 }
 
 function machine() {

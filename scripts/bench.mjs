@@ -37,5 +37,6 @@ try {
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);
 } catch (error) {
   console.error(`Error: ${error.message}`);
-  process.exitCode = 1;
+  // A child or a socket may be left; the exit ends them.
+  process.exit(1);
 }

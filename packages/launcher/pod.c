@@ -255,12 +255,19 @@ static void check_pids(const struct run *run) {
   free(text);
 }
 
-static void start_restored(struct run *run) {
+static long long now_us(void) {
+  struct timespec now;
+  clock_gettime(CLOCK_MONOTONIC, &now);
+  return (long long)now.tv_sec * 1000000 + now.tv_nsec / 1000;
+}
+
+static void start_restored(struct run *run, int log) {
   int status;
   const struct record *members = plan_find(run->plan, "member");
   check_pids(run);
   for (size_t i = 0; members != NULL && i < members->count; i++) make_member(atol(members->field[i]));
   restore_fill_slots(run);
+  long long began = now_us();
   pid_t criu = restore_spawn(run);
   long long deadline = now_ms(CLOCK_MONOTONIC) + run->timeout_ms;
   for (;;) {
@@ -276,8 +283,11 @@ static void start_restored(struct run *run) {
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)
     fail(EXIT_OURS, "restore engine %d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
+  long long took = now_us() - began;
   pod.program = (pid_t)run->root_pid;
   restored(run);
+  // Only now, so that the program does not wait for it. `npm run bench -- restore` reads it.
+  dprintf(log, "forkpoint: CRIU took %lld us\n", took);
 }
 
 void inner_main(struct run *run) {
@@ -302,7 +312,7 @@ void inner_main(struct run *run) {
   // From here on the launcher's own words go into the run's log.
   int log = open(join(run->dir, "/launcher.log", NULL), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);
   if (log < 0) fail(EXIT_OURS, "cannot open launcher.log in %s:", run->dir);
-  if (run->image != NULL) start_restored(run);
+  if (run->image != NULL) start_restored(run, log);
   else start_program(run);
   for (int fd = 0; fd < 3; fd++)
     if (run->stdio[fd].inner > 2) close(run->stdio[fd].inner);
