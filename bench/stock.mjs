@@ -4,6 +4,7 @@ import { spawn, spawnSync } from 'node:child_process';
 import { closeSync, existsSync, mkdirSync, mkdtempSync, openSync, readFileSync, rmSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
 import { fileURLToPath } from 'node:url';
 
 const script = fileURLToPath(new URL('stock.sh', import.meta.url));
@@ -99,11 +100,19 @@ function kernelCache() {
   return path;
 }
 
-/** A listening socket that this process does not accept from. */
-function listen(port) {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(port, '127.0.0.1', () => resolve(server));
-  });
+/** A listening socket. Tries again for 5 s: the program that had the port before may just be ending. */
+async function listen(port) {
+  const deadline = Date.now() + 5000;
+  for (;;) {
+    try {
+      return await new Promise((resolve, reject) => {
+        const server = createServer();
+        server.once('error', reject);
+        server.listen(port, '127.0.0.1', () => resolve(server));
+      });
+    } catch (error) {
+      if (error.code !== 'EADDRINUSE' || Date.now() > deadline) throw error;
+      await pause(20);
+    }
+  }
 }
