@@ -38,7 +38,10 @@ export function summary(samples, key) {
 
 /** Returns the summary of `combine(a, b)` over the pairs of one round: steadier than a ratio of medians. */
 export function pairs(a, b, combine) {
-  return summary(a.map((sample, round) => ({ value: combine(sample, b[round]) })), 'value');
+  return summary(
+    a.map((sample, round) => ({ value: combine(sample, b[round]) })),
+    'value',
+  );
 }
 
 /** Returns `12.3` or `12.3 (11.0..15.2)`. */
@@ -50,6 +53,11 @@ export function shown({ median: middle, min, max }, digits = 1) {
 export function table(rows) {
   const widths = rows[0].map((_, column) => Math.max(...rows.map((row) => row[column].length)));
   return rows
-    .map((row) => row.map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i]))).join('  ').trimEnd())
+    .map((row) =>
+      row
+        .map((cell, i) => (i === 0 ? cell.padEnd(widths[i]) : cell.padStart(widths[i])))
+        .join('  ')
+        .trimEnd(),
+    )
     .join('\n');
 }

@@ -11,10 +11,23 @@ export function reportRestore({ times, costs, hashes, rounds, warm, bytes, machi
   const rows = [['median (min..max)', 'first callback ms', 'first answer ms', 'cpu ms', 'page faults']];
   for (const [name, samples] of Object.entries(times)) {
     const cost = (key) => summary(costs[name], key).median.toFixed(0);
-    rows.push([name, shown(summary(samples, 'callbackMs')), shown(summary(samples, 'answerMs')), cost('cpuMs'), cost('faults')]);
+    rows.push([
+      name,
+      shown(summary(samples, 'callbackMs')),
+      shown(summary(samples, 'answerMs')),
+      cost('cpuMs'),
+      cost('faults'),
+    ]);
   }
-  const ratio = (a, b) => `${shown(pairs(a, b, (x, y) => x.callbackMs / y.callbackMs), 2)}`;
-  const own = summary(equal.map((sample) => ({ ms: sample.callbackMs - sample.criuMs })), 'ms');
+  const ratio = (a, b) =>
+    `${shown(
+      pairs(a, b, (x, y) => x.callbackMs / y.callbackMs),
+      2,
+    )}`;
+  const own = summary(
+    equal.map((sample) => ({ ms: sample.callbackMs - sample.criuMs })),
+    'ms',
+  );
   const recipe = pairs(ours, equal, (a, b) => a.callbackMs - b.callbackMs);
   return [
     `${rounds} rounds, every variant once in each, ${warm} requests of warm-up; ${machine}`,

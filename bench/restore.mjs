@@ -19,7 +19,11 @@ const PATHS = ['/item/7', '/search/lamp', '/search/green', '/item/39999'];
 const METER = 'TIMEFORMAT="cpu %3U %3S"; time "$@"; read -r stat < /proc/self/stat; echo "stat $stat" >&2';
 
 /** Rounds and warm-up requests by size. */
-const SIZES = { smoke: { rounds: 2, cpuRounds: 1, warm: 300 }, quick: { rounds: 7, cpuRounds: 3, warm: 3000 }, full: { rounds: 15, cpuRounds: 7, warm: 3000 } };
+const SIZES = {
+  smoke: { rounds: 2, cpuRounds: 1, warm: 300 },
+  quick: { rounds: 7, cpuRounds: 3, warm: 3000 },
+  full: { rounds: 15, cpuRounds: 7, warm: 3000 },
+};
 
 /**
  * Runs the benchmark in a data directory in which set-up has been done. Returns the samples of all rounds.
@@ -31,16 +35,40 @@ export async function benchRestore({ home, size = 'quick', progress = () => unde
   const port = await freePort();
   const fifo = join(scratch, 'first');
   run('mkfifo', [fifo]);
-  const env = { ...process.env, FORKPOINT_HOME: home, FORKPOINT_NODE: process.execPath, PORT: String(port), BENCH_FIFO: fifo, BENCH_WARM: String(warm) };
+  const env = {
+    ...process.env,
+    FORKPOINT_HOME: home,
+    FORKPOINT_NODE: process.execPath,
+    PORT: String(port),
+    BENCH_FIFO: fifo,
+    BENCH_WARM: String(warm),
+  };
   const images = { linked: join(scratch, 'linked'), plain: join(scratch, 'plain') };
   const bench = { home, scratch, port, fifo, env, images, hashes: new Set() };
   try {
     progress('taking the images');
     await takeImages(bench);
     const variants = variantsOf(bench);
-    const times = await interleave(mapped(variants, (variant) => () => timed(bench, variant)), rounds, progress);
-    const costs = await interleave(mapped(variants, (variant) => () => metered(bench, variant)), cpuRounds, (text) => progress(`processor time, ${text}`));
-    return { size, rounds, warm, times, costs, hashes: [...bench.hashes], bytes: mapped(images, sizeOf), machine: machine() };
+    const times = await interleave(
+      mapped(variants, (variant) => () => timed(bench, variant)),
+      rounds,
+      progress,
+    );
+    const costs = await interleave(
+      mapped(variants, (variant) => () => metered(bench, variant)),
+      cpuRounds,
+      (text) => progress(`processor time, ${text}`),
+    );
+    return {
+      size,
+      rounds,
+      warm,
+      times,
+      costs,
+      hashes: [...bench.hashes],
+      bytes: mapped(images, sizeOf),
+      machine: machine(),
+    };
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -56,13 +84,15 @@ function variantsOf(bench) {
     start: (prefix) => launch([...prefix, process.execPath, program], { ...bench.env, ...env }),
     after: () => ({}),
   });
-  const ours = (image, flags = []) => () => {
-    const before = new Set(readdirSync(join(bench.home, 'runs')));
-    return {
-      start: (prefix) => launch([...prefix, forkpoint, 'restore', image, ...flags], bench.env),
-      after: () => ({ criuMs: criuTime(bench.home, before) }),
+  const ours =
+    (image, flags = []) =>
+    () => {
+      const before = new Set(readdirSync(join(bench.home, 'runs')));
+      return {
+        start: (prefix) => launch([...prefix, forkpoint, 'restore', image, ...flags], bench.env),
+        after: () => ({ criuMs: criuTime(bench.home, before) }),
+      };
     };
-  };
   return {
     'cold start': plain({ BENCH_WARM: '0' }),
     'cold start and warm-up': plain({}),
@@ -149,7 +179,9 @@ async function quit(bench, running) {
 /** Starts the server in a pod, lets it warm up and takes two images: one as CRIU writes it, one for quick restores. */
 async function takeImages(bench) {
   const first = firstLine(bench.fifo);
-  const running = watch(launch([forkpoint, 'run', '--name', `bench-${process.pid}`, '--', process.execPath, program], bench.env));
+  const running = watch(
+    launch([forkpoint, 'run', '--name', `bench-${process.pid}`, '--', process.execPath, program], bench.env),
+  );
   await Promise.race([first.line, running.failed]);
   await hashAnswers(bench);
   run(forkpoint, ['checkpoint', `bench-${process.pid}`, bench.images.plain, '--no-link'], bench.env);
@@ -161,21 +193,29 @@ async function takeImages(bench) {
 /** What the server says may depend neither on how it was started nor on how often. */
 async function hashAnswers(bench, known) {
   const hash = createHash('sha256');
-  for (const path of PATHS) hash.update(path === PATHS[0] && known !== undefined ? known : (await ask(bench.port, path))[0]);
+  for (const path of PATHS)
+    hash.update(path === PATHS[0] && known !== undefined ? known : (await ask(bench.port, path))[0]);
   bench.hashes.add(hash.digest('hex').slice(0, 16));
-  if (bench.hashes.size > 1) throw new Error('the answers differ: a measurement of something else than the same program');
+  if (bench.hashes.size > 1)
+    throw new Error('the answers differ: a measurement of something else than the same program');
 }
 
 /** Opens the FIFO; `line` resolves when something has been written to it. */
 function firstLine(fifo) {
-  const socket = new Socket({ fd: openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK), readable: true, writable: false });
-  return { line: new Promise((resolve, reject) => {
-    socket.once('error', reject);
-    socket.once('data', () => {
-      socket.destroy();
-      resolve();
-    });
-  }) };
+  const socket = new Socket({
+    fd: openSync(fifo, constants.O_RDWR | constants.O_NONBLOCK),
+    readable: true,
+    writable: false,
+  });
+  return {
+    line: new Promise((resolve, reject) => {
+      socket.once('error', reject);
+      socket.once('data', () => {
+        socket.destroy();
+        resolve();
+      });
+    }),
+  };
 }
 
 /** Returns the body of an answer, from a connection of its own. */
@@ -183,9 +223,15 @@ function ask(port, path) {
   return new Promise((resolve, reject) => {
     const asking = request({ host: '127.0.0.1', port, path, agent: false, timeout: LIMIT_MS }, (response) => {
       let body = '';
-      response.setEncoding('utf8').on('data', (text) => (body += text)).on('end', () => resolve([body, response.statusCode]));
+      response
+        .setEncoding('utf8')
+        .on('data', (text) => (body += text))
+        .on('end', () => resolve([body, response.statusCode]));
     });
-    asking.on('error', reject).on('timeout', () => asking.destroy(new Error(`no answer from ${path}`))).end();
+    asking
+      .on('error', reject)
+      .on('timeout', () => asking.destroy(new Error(`no answer from ${path}`)))
+      .end();
   });
 }
 
@@ -209,7 +255,12 @@ function freePort() {
 }
 
 function run(file, args, env = process.env) {
-  const { status, stderr, error } = spawnSync(file, args, { encoding: 'utf8', env, cwd: root, timeout: LIMIT_MS });
+  const { status, stderr, error } = spawnSync(file, args, {
+    encoding: 'utf8',
+    env,
+    cwd: root,
+    timeout: LIMIT_MS,
+  });
   if (status !== 0) throw new Error(`${file} ${args[0]} failed: ${error?.message ?? stderr}`);
 }
 

@@ -51,11 +51,33 @@ export async function prepareStock({ home, image, port }) {
     ...[...criu, 'restore', '--unprivileged', '-D', image, '-W', work, '-o', 'restore.log', '-v2'],
     ...['--tcp-close', '--skip-in-flight', ...of('criu'), ...inherited],
   ];
-  const line = JSON.stringify({ v: 1, outcome: 'restored', id: 'stock', image, parentId: of('origin')[0], generation: 1,
-    index: null, args: [], env: {}, cwd: null, elapsedMs: 0, reseed: true });
+  const line = JSON.stringify({
+    v: 1,
+    outcome: 'restored',
+    id: 'stock',
+    image,
+    parentId: of('origin')[0],
+    generation: 1,
+    index: null,
+    args: [],
+    env: {},
+    cwd: null,
+    elapsedMs: 0,
+    reseed: true,
+  });
   return {
     start: (prefix = []) => {
-      const [file, ...args] = [...prefix, ...namespaces(of('clock')), 'sh', script, join(work, 'ctl'), of('ctl')[0], fifo, line, ...command];
+      const [file, ...args] = [
+        ...prefix,
+        ...namespaces(of('clock')),
+        'sh',
+        script,
+        join(work, 'ctl'),
+        of('ctl')[0],
+        fifo,
+        line,
+        ...command,
+      ];
       const env = { ...process.env, XDG_RUNTIME_DIR: existsSync('/dev/shm') ? kernelCache() : '' };
       const child = spawn(file, args, { stdio, env, detached: true });
       listener.close();
@@ -85,12 +107,33 @@ function makeControlDirectory(ctl, members, blocked) {
 /** The namespaces of a pod by util-linux, with the clocks where the program last saw them (whole seconds). */
 function namespaces([seconds, , bootSeconds]) {
   const monotonic = Number(seconds) - process.hrtime()[0];
-  const boottime = Number(bootSeconds) - Math.floor(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]));
-  const own = ['--user', '--map-current-user', '--pid', '--mount', '--uts', '--ipc', '--fork', '--mount-proc', '--kill-child'];
+  const boottime =
+    Number(bootSeconds) - Math.floor(Number(readFileSync('/proc/uptime', 'utf8').split(' ')[0]));
+  const own = [
+    '--user',
+    '--map-current-user',
+    '--pid',
+    '--mount',
+    '--uts',
+    '--ipc',
+    '--fork',
+    '--mount-proc',
+    '--kill-child',
+  ];
   const clocks = ['--time', `--monotonic=${monotonic + 1}`, `--boottime=${boottime + 1}`];
   // CRIU may not have these two where only one user is mapped: it would try to use them.
   const without = '-setuid,-setgid';
-  return ['unshare', ...own, '--keep-caps', ...clocks, 'setpriv', '--ambient-caps', without, '--inh-caps', without];
+  return [
+    'unshare',
+    ...own,
+    '--keep-caps',
+    ...clocks,
+    'setpriv',
+    '--ambient-caps',
+    without,
+    '--inh-caps',
+    without,
+  ];
 }
 
 /** The directory in which forkpoint lets CRIU keep what it found out about the kernel: it saves stock CRIU as much. */

@@ -17,7 +17,9 @@ async function count(lines) {
 async function checkpoint() {
   try {
     const { generation, elapsedMs } = await Core.checkpointRestore(destination);
-    console.log(`restored: generation ${generation}, ${(elapsedMs / 1000).toFixed(1)} s after the checkpoint`);
+    console.log(
+      `restored: generation ${generation}, ${(elapsedMs / 1000).toFixed(1)} s after the checkpoint`,
+    );
   } catch (error) {
     console.log(`${error.name}: ${error.message}`);
   }

@@ -9,7 +9,9 @@ const BENCHMARKS = { restore: [benchRestore, reportRestore] };
 const SIZES = ['smoke', 'quick', 'full'];
 
 function usage(message) {
-  console.error(`Error: ${message}\nUsage: npm run bench -- NAME [--size ${SIZES.join('|')}] [--json FILE]\nNames: ${Object.keys(BENCHMARKS).join(', ')}`);
+  console.error(
+    `Error: ${message}\nUsage: npm run bench -- NAME [--size ${SIZES.join('|')}] [--json FILE]\nNames: ${Object.keys(BENCHMARKS).join(', ')}`,
+  );
   process.exit(2);
 }
 
@@ -17,7 +19,8 @@ function arguments_() {
   try {
     const options = { size: { type: 'string', default: 'quick' }, json: { type: 'string' } };
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
-    if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0])) usage(`one benchmark has to be named`);
+    if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0]))
+      usage(`one benchmark has to be named`);
     if (!SIZES.includes(values.size)) usage(`there is no size ${values.size}`);
     return { ...values, name: positionals[0] };
   } catch (error) {

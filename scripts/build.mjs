@@ -1,7 +1,16 @@
 // Bundles what is published: packages/forkpoint/dist. Usage: node scripts/build.mjs [--force]
 import { execFileSync } from 'node:child_process';
 import { createHash } from 'node:crypto';
-import { existsSync, mkdirSync, readdirSync, readFileSync, renameSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  existsSync,
+  mkdirSync,
+  readdirSync,
+  readFileSync,
+  renameSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
@@ -25,7 +34,8 @@ function sources() {
 
 function fingerprint() {
   const hash = createHash('sha256');
-  for (const file of sources()) hash.update(relative(root, file)).update('\0').update(readFileSync(file)).update('\0');
+  for (const file of sources())
+    hash.update(relative(root, file)).update('\0').update(readFileSync(file)).update('\0');
   return hash.digest('hex');
 }
 
@@ -50,7 +60,10 @@ async function bundle(out) {
   });
   await build({
     ...common,
-    entryPoints: { cli: join(root, 'packages/cli/src/main.ts'), worker: join(root, 'packages/supervisor/src/main.ts') },
+    entryPoints: {
+      cli: join(root, 'packages/cli/src/main.ts'),
+      worker: join(root, 'packages/supervisor/src/main.ts'),
+    },
     minifySyntax: true,
     minifyWhitespace: true,
   });
@@ -72,15 +85,37 @@ function exportedNames(path) {
  * source of the library, which imports nothing, so that no private package shows in them.
  */
 function declare(out) {
-  const flags = ['--ignoreConfig', '--declaration', '--emitDeclarationOnly', '--target', 'es2023', '--module', 'nodenext'];
-  const more = ['--types', 'node', '--strict', '--allowImportingTsExtensions', '--skipLibCheck', '--outDir', join(out, 'types')];
+  const flags = [
+    '--ignoreConfig',
+    '--declaration',
+    '--emitDeclarationOnly',
+    '--target',
+    'es2023',
+    '--module',
+    'nodenext',
+  ];
+  const more = [
+    '--types',
+    'node',
+    '--strict',
+    '--allowImportingTsExtensions',
+    '--skipLibCheck',
+    '--outDir',
+    join(out, 'types'),
+  ];
   const tsc = join(root, 'node_modules/.bin/tsc');
-  execFileSync(tsc, [...flags, ...more, join(root, 'packages/core/src/index.ts')], { cwd: root, stdio: 'inherit' });
+  execFileSync(tsc, [...flags, ...more, join(root, 'packages/core/src/index.ts')], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   const common = join(out, 'types-cjs');
   mkdirSync(common);
   writeFileSync(join(common, 'package.json'), '{ "type": "commonjs" }\n');
   for (const name of readdirSync(join(out, 'types')).filter((name) => name.endsWith('.d.ts'))) {
-    const text = readFileSync(join(out, 'types', name), 'utf8').replaceAll(/(from '\.\/[^']+)\.ts'/g, "$1.js'");
+    const text = readFileSync(join(out, 'types', name), 'utf8').replaceAll(
+      /(from '\.\/[^']+)\.ts'/g,
+      "$1.js'",
+    );
     writeFileSync(join(out, 'types', name), text);
     writeFileSync(join(common, name), text);
   }
@@ -98,7 +133,8 @@ function copyNative(out) {
 
 const stamp = join(dist, 'build.stamp');
 const wanted = fingerprint();
-if (!process.argv.includes('--force') && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted) process.exit(0);
+if (!process.argv.includes('--force') && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted)
+  process.exit(0);
 
 const draft = join(published, `.dist-${process.pid}`);
 try {

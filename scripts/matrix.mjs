@@ -1,7 +1,16 @@
 // Real programs from npm through checkpoint and restore. Usage: npm run matrix -- node [--only NAME,...] [--node 24] [--jobs 1]
 // `--node 20`, `22`, `26` (or several, joined by commas) tries a third of them on another version. Writes docs/matrix.md.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -17,8 +26,17 @@ const BUILD_TIMEOUT_MS = 10 * 60_000;
 /** Runs one step of the preparation; ends this process when it fails. */
 function step(what, argv, options) {
   console.error(`${what} ...`);
-  const env = { ...process.env, PATH: `${dirname(node)}:${process.env.PATH}`, NEXT_TELEMETRY_DISABLED: '1', ASTRO_TELEMETRY_DISABLED: '1' };
-  const { status, stdout, stderr, error } = spawnSync(argv[0], argv.slice(1), { encoding: 'utf8', env, ...options });
+  const env = {
+    ...process.env,
+    PATH: `${dirname(node)}:${process.env.PATH}`,
+    NEXT_TELEMETRY_DISABLED: '1',
+    ASTRO_TELEMETRY_DISABLED: '1',
+  };
+  const { status, stdout, stderr, error } = spawnSync(argv[0], argv.slice(1), {
+    encoding: 'utf8',
+    env,
+    ...options,
+  });
   if (status === 0) return;
   console.error(`Error: ${what} failed: ${error?.message ?? `${stdout}${stderr}`.trim()}`);
   process.exit(1);
@@ -35,15 +53,24 @@ function prepare() {
     writeFileSync(join(cache, 'package.json'), wanted);
     // None of the packages needs its install script: native ones bring their binaries.
     const flags = ['--no-audit', '--no-fund', '--loglevel=error', '--ignore-scripts'];
-    step('installing the programs', ['npm', 'install', ...flags], { cwd: cache, timeout: INSTALL_TIMEOUT_MS });
+    step('installing the programs', ['npm', 'install', ...flags], {
+      cwd: cache,
+      timeout: INSTALL_TIMEOUT_MS,
+    });
   }
   const kept = isInstalled ? (path) => !/\/apps\/(next|astro)/.test(path) : () => true;
   if (!isInstalled) rmSync(apps, { recursive: true, force: true });
   cpSync(join(root, 'matrix/apps'), apps, { recursive: true, filter: kept });
   if (isInstalled) return;
   const modules = join(cache, 'node_modules');
-  step('building the Next.js app', [node, join(modules, 'next/dist/bin/next'), 'build'], { cwd: join(apps, 'next'), timeout: BUILD_TIMEOUT_MS });
-  step('building the Astro app', [node, join(modules, '.bin/astro'), 'build'], { cwd: join(apps, 'astro'), timeout: BUILD_TIMEOUT_MS });
+  step('building the Next.js app', [node, join(modules, 'next/dist/bin/next'), 'build'], {
+    cwd: join(apps, 'next'),
+    timeout: BUILD_TIMEOUT_MS,
+  });
+  step('building the Astro app', [node, join(modules, '.bin/astro'), 'build'], {
+    cwd: join(apps, 'astro'),
+    timeout: BUILD_TIMEOUT_MS,
+  });
   spawnSync('chmod', ['-R', 'a+rX', cache]);
   writeFileSync(stamp, wanted);
 }

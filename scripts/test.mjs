@@ -1,7 +1,16 @@
 // Set-up, checks and all tests. Usage: npm test; npm run test:unit; npm run test:engine [-- FILE...]
 // The last line is `N passed, N failed`.
 import { spawnSync } from 'node:child_process';
-import { cpSync, existsSync, mkdirSync, mkdtempSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import {
+  cpSync,
+  existsSync,
+  mkdirSync,
+  mkdtempSync,
+  readFileSync,
+  rmSync,
+  statSync,
+  writeFileSync,
+} from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
@@ -18,7 +27,12 @@ function run(name, patterns, env = {}, flags = []) {
   console.log(`\n# ${name}`);
   const directory = mkdtempSync(join(tmpdir(), 'fp-report-'));
   const report = join(directory, 'report.tap');
-  const reporters = ['--test-reporter=spec', '--test-reporter-destination=stdout', '--test-reporter=tap', `--test-reporter-destination=${report}`];
+  const reporters = [
+    '--test-reporter=spec',
+    '--test-reporter-destination=stdout',
+    '--test-reporter=tap',
+    `--test-reporter-destination=${report}`,
+  ];
   const { status } = spawnSync(node, ['--test', ...reporters, ...flags, ...patterns], {
     cwd: root,
     stdio: ['ignore', 'inherit', 'inherit'],
@@ -35,7 +49,10 @@ function run(name, patterns, env = {}, flags = []) {
 
 function check() {
   console.log('\n# checks');
-  const { status } = spawnSync(process.execPath, [join(root, 'scripts/check.mjs')], { cwd: root, stdio: 'inherit' });
+  const { status } = spawnSync(process.execPath, [join(root, 'scripts/check.mjs')], {
+    cwd: root,
+    stdio: 'inherit',
+  });
   if (status === 0) passed++;
   else failed++;
 }
@@ -65,7 +82,18 @@ function showToOthers() {
   const script = 'mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"';
   const { status } = spawnSync(
     'unshare',
-    ['--mount', 'sh', '-c', script, 'sh', root, shown, process.execPath, join(shown, 'scripts/test.mjs'), ...process.argv.slice(2)],
+    [
+      '--mount',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      root,
+      shown,
+      process.execPath,
+      join(shown, 'scripts/test.mjs'),
+      ...process.argv.slice(2),
+    ],
     { stdio: 'inherit', env: { ...process.env, FORKPOINT_TEST_SHOWN: '1' } },
   );
   rmSync(shown, { recursive: true, force: true });

@@ -32,7 +32,11 @@ interface Source {
 function sources(extension: RegExp): Source[] {
   return readdirSync(packages, { recursive: true, encoding: 'utf8' })
     .filter((path) => extension.test(path) && !/(^|\/)(node_modules|dist|gen|test|programs)\//.test(path))
-    .map((path) => ({ package: path.split('/')[0] ?? '', path, text: readFileSync(join(packages, path), 'utf8') }));
+    .map((path) => ({
+      package: path.split('/')[0] ?? '',
+      path,
+      text: readFileSync(join(packages, path), 'utf8'),
+    }));
 }
 
 function importsOf(text: string): string[] {
@@ -60,7 +64,10 @@ test('imports across packages go by name, never by path', () => {
     const depth = source.path.split('/').length - 2;
     for (const name of importsOf(source.text)) {
       const ups = name.split('/').filter((part) => part === '..').length;
-      assert.ok(ups < depth + 1 || source.package === 'testkit', `${source.path}: ${name} leaves the package`);
+      assert.ok(
+        ups < depth + 1 || source.package === 'testkit',
+        `${source.path}: ${name} leaves the package`,
+      );
     }
   }
 });

@@ -18,6 +18,7 @@ function tick() {
 }
 
 app.server.once('listening', async () => {
-  for (let i = 0; i < Number(process.env.BENCH_WARM); i++) await app.inject(['/item/7', '/search/lamp', '/random'][i % 3]);
+  for (let i = 0; i < Number(process.env.BENCH_WARM); i++)
+    await app.inject(['/item/7', '/search/lamp', '/random'][i % 3]);
   setInterval(tick, 1);
 });

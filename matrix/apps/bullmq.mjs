@@ -6,7 +6,8 @@ const connection = { host: hostname, port: Number(port), maxRetriesPerRequest: n
 const queue = new Queue('squares', { connection });
 const events = new QueueEvents('squares', { connection });
 const worker = new Worker('squares', async (job) => job.data.of ** 2, { connection, concurrency: 4 });
-for (const part of [queue, events, worker]) part.on('error', (error) => console.log(`bullmq: ${error.message}`));
+for (const part of [queue, events, worker])
+  part.on('error', (error) => console.log(`bullmq: ${error.message}`));
 await Promise.all([queue.waitUntilReady(), events.waitUntilReady(), worker.waitUntilReady()]);
 serve({
   '/square': async (query) => {

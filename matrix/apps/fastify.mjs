@@ -2,7 +2,9 @@ import fastify from 'fastify';
 import { values } from './values.cjs';
 
 const app = fastify();
-const schema = { response: { 200: { type: 'object', properties: { id: { type: 'integer' }, square: { type: 'integer' } } } } };
+const schema = {
+  response: { 200: { type: 'object', properties: { id: { type: 'integer' }, square: { type: 'integer' } } } },
+};
 let visits = 0;
 app.get('/', () => ({ hello: 'fastify', visits: ++visits }));
 app.get('/item/:id', { schema }, (request) => ({ id: request.params.id, square: request.params.id ** 2 }));

@@ -6,7 +6,10 @@ const app = new Koa();
 const router = new Router();
 let visits = 0;
 router.get('/', (context) => (context.body = { hello: 'koa', visits: ++visits }));
-router.get('/item/:id', (context) => (context.body = { id: Number(context.params.id), square: context.params.id ** 2 }));
+router.get(
+  '/item/:id',
+  (context) => (context.body = { id: Number(context.params.id), square: context.params.id ** 2 }),
+);
 router.get('/random', (context) => (context.body = values()));
 app.use(router.routes());
 const server = app.listen(Number(process.env.PORT ?? 0), '127.0.0.1', () => {

@@ -29,7 +29,11 @@ class Pages {
     return values();
   }
 }
-for (const [name, path] of [['home', '/'], ['item', '/item/:id'], ['random', '/random']]) {
+for (const [name, path] of [
+  ['home', '/'],
+  ['item', '/item/:id'],
+  ['random', '/random'],
+]) {
   Get(path)(Pages.prototype, name, Object.getOwnPropertyDescriptor(Pages.prototype, name));
 }
 Param('id')(Pages.prototype, 'item', 0);

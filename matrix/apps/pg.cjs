@@ -10,8 +10,10 @@ const ready = (async () => {
 })();
 ready.then(() =>
   serve({
-    '/square': async (query) => (await pool.query('select $1::int * $1::int as square', [query.get('of')])).rows[0],
-    '/visit': async () => (await pool.query("insert into visits (who) values ('again') returning id")).rows[0],
+    '/square': async (query) =>
+      (await pool.query('select $1::int * $1::int as square', [query.get('of')])).rows[0],
+    '/visit': async () =>
+      (await pool.query("insert into visits (who) values ('again') returning id")).rows[0],
     '/first': async () => (await pool.query('select who from visits order by id limit 1')).rows[0],
   }),
 );

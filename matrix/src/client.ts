@@ -4,17 +4,32 @@ const LIMIT_MS = 10_000;
 const ANSWER_MAX = 4 << 20;
 
 /** Sends one request to a server on loopback and returns the answer's text; rejects unless the status is 200. Gives up after 10 s. */
-export async function ask(port: number, path: string, options: { body?: unknown; agent?: Agent } = {}): Promise<string> {
+export async function ask(
+  port: number,
+  path: string,
+  options: { body?: unknown; agent?: Agent } = {},
+): Promise<string> {
   const body = options.body === undefined ? undefined : JSON.stringify(options.body);
-  const headers = body === undefined ? {} : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
+  const headers =
+    body === undefined
+      ? {}
+      : { 'content-type': 'application/json', 'content-length': Buffer.byteLength(body) };
   return await new Promise((resolve, reject) => {
     const asked = request(
-      { host: '127.0.0.1', port, path, agent: options.agent ?? false, method: body === undefined ? 'GET' : 'POST', headers },
+      {
+        host: '127.0.0.1',
+        port,
+        path,
+        agent: options.agent ?? false,
+        method: body === undefined ? 'GET' : 'POST',
+        headers,
+      },
       (response) => {
         let text = '';
         response.setEncoding('utf8').on('data', (part: string) => {
           text += part;
-          if (text.length > ANSWER_MAX) asked.destroy(new Error(`${path} answered with more than ${ANSWER_MAX} bytes`));
+          if (text.length > ANSWER_MAX)
+            asked.destroy(new Error(`${path} answered with more than ${ANSWER_MAX} bytes`));
         });
         response.on('error', reject);
         response.on('end', () => {
@@ -23,7 +38,10 @@ export async function ask(port: number, path: string, options: { body?: unknown;
         });
       },
     );
-    const timer = setTimeout(() => asked.destroy(new Error(`no answer to ${path} from port ${port} within ${LIMIT_MS} ms`)), LIMIT_MS);
+    const timer = setTimeout(
+      () => asked.destroy(new Error(`no answer to ${path} from port ${port} within ${LIMIT_MS} ms`)),
+      LIMIT_MS,
+    );
     asked.on('error', reject);
     asked.on('close', () => clearTimeout(timer));
     asked.end(body);
@@ -31,23 +49,38 @@ export async function ask(port: number, path: string, options: { body?: unknown;
 }
 
 /** Rejects unless a page answers with JSON that holds what is expected. */
-export async function expectJson(port: number, path: string, expected: unknown, body?: unknown): Promise<void> {
+export async function expectJson(
+  port: number,
+  path: string,
+  expected: unknown,
+  body?: unknown,
+): Promise<void> {
   const text = await ask(port, path, body === undefined ? {} : { body });
   const wanted = JSON.stringify(expected);
-  if (JSON.stringify(JSON.parse(text)) !== wanted) throw new Error(`${path} answered ${text.slice(0, 300)} instead of ${wanted}`);
+  if (JSON.stringify(JSON.parse(text)) !== wanted)
+    throw new Error(`${path} answered ${text.slice(0, 300)} instead of ${wanted}`);
 }
 
 /** Rejects unless a page's text matches. */
 export async function expectText(port: number, path: string, pattern: RegExp): Promise<void> {
   const text = await ask(port, path);
-  if (!pattern.test(text)) throw new Error(`${path} answered ${JSON.stringify(text.slice(0, 300))}, which does not match ${String(pattern)}`);
+  if (!pattern.test(text))
+    throw new Error(
+      `${path} answered ${JSON.stringify(text.slice(0, 300))}, which does not match ${String(pattern)}`,
+    );
 }
 
 /** Returns a page's JSON, which must be an array of strings. */
-export async function strings(port: number, path: string, pick: (value: unknown) => unknown = (value) => value, body?: unknown): Promise<string[]> {
+export async function strings(
+  port: number,
+  path: string,
+  pick: (value: unknown) => unknown = (value) => value,
+  body?: unknown,
+): Promise<string[]> {
   const text = await ask(port, path, body === undefined ? {} : { body });
   const value = pick(JSON.parse(text));
-  if (!Array.isArray(value) || value.length === 0) throw new Error(`${path} answered ${text.slice(0, 300)} instead of random values`);
+  if (!Array.isArray(value) || value.length === 0)
+    throw new Error(`${path} answered ${text.slice(0, 300)} instead of random values`);
   return value.map(String);
 }
 

@@ -45,23 +45,32 @@ export async function connectWs(target: Target): Promise<Connection> {
 export async function connectSocketIo(target: Target): Promise<Connection> {
   const load = createRequire(join(target.modules, 'package.json'));
   const { io } = load('socket.io-client') as { io: (url: string, options: object) => IoClient };
-  const client = io(`http://127.0.0.1:${target.port}`, { reconnection: false, timeout: LIMIT_MS, forceNew: true });
+  const client = io(`http://127.0.0.1:${target.port}`, {
+    reconnection: false,
+    timeout: LIMIT_MS,
+    forceNew: true,
+  });
   await new Promise<void>((resolve, reject) => {
     client.once('connect', () => resolve());
-    client.once('connect_error', (error) => reject(error instanceof Error ? error : new Error(String(error))));
+    client.once('connect_error', (error) =>
+      reject(error instanceof Error ? error : new Error(String(error))),
+    );
   });
   const { id } = client;
   return {
     check: async () => {
       const answer = await client.timeout(LIMIT_MS).emitWithAck('square', 7);
-      if (answer !== 49 || client.id !== id) throw new Error(`Socket.IO answered ${String(answer)} instead of 49`);
+      if (answer !== 49 || client.id !== id)
+        throw new Error(`Socket.IO answered ${String(answer)} instead of 49`);
     },
     close: () => client.disconnect(),
   };
 }
 
 /** Returns a probe that connects, asks once and leaves. */
-export function converse(connect: (target: Target) => Promise<Connection>): (target: Target) => Promise<void> {
+export function converse(
+  connect: (target: Target) => Promise<Connection>,
+): (target: Target) => Promise<void> {
   return async (target) => {
     const connection = await connect(target);
     try {

@@ -93,7 +93,10 @@ class Trial {
     const image = await this.#checkpointUnderLoad(id, original);
     this.step = 'two restores at once';
     const began = performance.now();
-    const clones = await Promise.all([this.#restore(image, original, 'clone 1'), this.#restore(image, original, 'clone 2')]);
+    const clones = await Promise.all([
+      this.#restore(image, original, 'clone 1'),
+      this.#restore(image, original, 'clone 2'),
+    ]);
     this.figures.restoreMs = performance.now() - began;
     this.step = 'probe of the clones';
     for (const { target } of clones) await this.#visit(target);
@@ -120,7 +123,14 @@ class Trial {
     const place: Place = { apps, modules, urls, data, port: await freePort() };
     this.#family.prepare?.(place);
     await this.#person.start(['true']).end();
-    const env = { ...urls, DATA: data, PORT: String(place.port), HOST: '127.0.0.1', NODE_ENV: 'production', NEXT_TELEMETRY_DISABLED: '1' };
+    const env = {
+      ...urls,
+      DATA: data,
+      PORT: String(place.port),
+      HOST: '127.0.0.1',
+      NODE_ENV: 'production',
+      NEXT_TELEMETRY_DISABLED: '1',
+    };
     const cwd = this.#family.cwd?.(place) ?? apps;
     const began = performance.now();
     const command = [node, ...this.#family.argv(place)];
@@ -133,12 +143,19 @@ class Trial {
   }
 
   #target(id: string, port: number, label: string, data: string): Target {
-    return { label, port, data, output: join(this.#person.home, 'runs', id, 'log'), modules: this.#around.modules };
+    return {
+      label,
+      port,
+      data,
+      output: join(this.#person.home, 'runs', id, 'log'),
+      modules: this.#around.modules,
+    };
   }
 
   async #checkpointUnderLoad(id: string, original: Target): Promise<string> {
     const { connect, load } = this.#family;
-    if (connect !== undefined) for (let i = 0; i < CLIENTS; i++) this.#connections.push(await connect(original));
+    if (connect !== undefined)
+      for (let i = 0; i < CLIENTS; i++) this.#connections.push(await connect(original));
     const check = async (): Promise<void> => {
       for (const connection of this.#connections) await connection.check();
     };
@@ -156,7 +173,8 @@ class Trial {
     const seen = await stop?.();
     if (seen === undefined) return image;
     this.figures.requests = seen.answers;
-    if (seen.errors.length > 0) throw new Error(`${seen.errors.length} requests failed in the original: ${seen.errors[0]}`);
+    if (seen.errors.length > 0)
+      throw new Error(`${seen.errors.length} requests failed in the original: ${seen.errors[0]}`);
     if (seen.answers < MIN_ANSWERS) throw new Error(`only ${seen.answers} requests were answered meanwhile`);
     return image;
   }
@@ -172,7 +190,9 @@ class Trial {
   }
 
   async #restore(image: string, from: Target, label: string): Promise<{ id: string; target: Target }> {
-    const manifest = (await this.#person.json(['inspect', image])) as { slots: { id: string; kind: string; port?: number }[] };
+    const manifest = (await this.#person.json(['inspect', image])) as {
+      slots: { id: string; kind: string; port?: number }[];
+    };
     const slots = manifest.slots.filter(({ kind }) => kind === 'tcp');
     const listen = slots.flatMap((slot) => ['--listen', `${slot.id}=127.0.0.1:0`]);
     const run = (await this.#person.json(['restore', image, '-d', ...listen])) as Started;
@@ -189,7 +209,8 @@ class Trial {
     const { randoms } = this.#family;
     for (let i = 0; i < 2 && randoms !== undefined; i++) {
       for (const value of await randoms(target)) {
-        if (this.#seen.has(value)) throw new Error(`the random value ${value} of ${target.label} appeared before`);
+        if (this.#seen.has(value))
+          throw new Error(`the random value ${value} of ${target.label} appeared before`);
         this.#seen.add(value);
       }
     }
@@ -217,7 +238,10 @@ function keepLogs(person: Person, keep: string): void {
   mkdirSync(keep, { recursive: true });
   const runs = join(person.home, 'runs');
   if (!existsSync(runs)) return;
-  cpSync(runs, keep, { recursive: true, filter: (path) => statSync(path, { throwIfNoEntry: false })?.isFIFO() !== true && !path.endsWith('/ctl') });
+  cpSync(runs, keep, {
+    recursive: true,
+    filter: (path) => statSync(path, { throwIfNoEntry: false })?.isFIFO() !== true && !path.endsWith('/ctl'),
+  });
 }
 
 /** Disk space of a directory. */

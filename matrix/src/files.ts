@@ -19,10 +19,16 @@ export async function loggedMarks(target: Target, logs: readonly string[]): Prom
   wanted.push(mark);
   for (const log of logs) {
     const path = join(target.data, log);
-    await eventually(() => (readFileSync(path, 'utf8').includes(`"${mark}"`) ? true : undefined), `${mark} in ${log}`, LIMIT_MS);
+    await eventually(
+      () => (readFileSync(path, 'utf8').includes(`"${mark}"`) ? true : undefined),
+      `${mark} in ${log}`,
+      LIMIT_MS,
+    );
     const lines = readFileSync(path, 'utf8').trimEnd().split('\n');
     const found = new Set(lines.map((line) => (JSON.parse(line) as { mark?: string }).mark));
-    const missing = wanted.filter((one) => one.startsWith('original') || one === mark).filter((one) => !found.has(one));
+    const missing = wanted
+      .filter((one) => one.startsWith('original') || one === mark)
+      .filter((one) => !found.has(one));
     if (missing.length > 0) throw new Error(`${log} lacks ${missing.join(', ')}`);
   }
 }
@@ -30,7 +36,11 @@ export async function loggedMarks(target: Target, logs: readonly string[]): Prom
 /** Changes a source, and rejects unless the watching compiler writes the new result and says that it found no errors. */
 export async function watchedCompile(target: Target): Promise<void> {
   const done = (): number => readFileSync(target.output, 'utf8').split('Found 0 errors').length;
-  await eventually(() => (done() > 1 || target.label !== 'original' ? true : undefined), 'the first compilation', 30_000);
+  await eventually(
+    () => (done() > 1 || target.label !== 'original' ? true : undefined),
+    'the first compilation',
+    30_000,
+  );
   const before = done();
   const value = ++marks;
   writeFileSync(join(target.data, 'src/main.ts'), `export const first: number = ${value};\n`);

@@ -29,7 +29,10 @@ export function report(rows: readonly Row[], modules: string): string {
     const own = rows.filter((row) => row.node === node);
     const good = own.filter(({ result }) => result.status === 'works').length;
     lines.push('', `## Node.js ${node}: ${good} of ${own.length} work`, '');
-    lines.push('| program | versions | result | start to right answers | first checkpoint | two restores | image |', '|---|---|---|---|---|---|---|');
+    lines.push(
+      '| program | versions | result | start to right answers | first checkpoint | two restores | image |',
+      '|---|---|---|---|---|---|---|',
+    );
     for (const row of own) lines.push(line(row, modules));
   }
   return `${lines.join('\n')}\n`;
@@ -37,7 +40,9 @@ export function report(rows: readonly Row[], modules: string): string {
 
 function line({ family, node, result }: Row, modules: string): string {
   const { startMs, checkpointMs, restoreMs, imageBytes } = result.figures;
-  const versions = family.packages.map((name) => (name === 'node' ? `node ${node}` : `${name} ${versionOf(name, modules)}`));
+  const versions = family.packages.map((name) =>
+    name === 'node' ? `node ${node}` : `${name} ${versionOf(name, modules)}`,
+  );
   const cells = [
     family.title,
     versions.join(', '),
@@ -53,6 +58,8 @@ function outcome({ status, text }: Result): string {
 }
 
 function versionOf(name: string, modules: string): string {
-  const { version } = JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8')) as { version: string };
+  const { version } = JSON.parse(readFileSync(join(modules, name, 'package.json'), 'utf8')) as {
+    version: string;
+  };
   return version;
 }

@@ -1,4 +1,14 @@
-import { accessSync, chownSync, constants, existsSync, mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  accessSync,
+  chownSync,
+  constants,
+  existsSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+} from 'node:fs';
 import { createServer } from 'node:net';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
@@ -39,27 +49,56 @@ async function startPostgres(): Promise<Server> {
   // initdb wants a user with a name: the one of the Debian package.
   const user = owner('postgres');
   const data = scratch(user);
-  const made = await runToEnd([...as(user), initdb, '-D', data, '-U', 'matrix', '-A', 'trust', '--no-sync', '-E', 'UTF8'], { cwd: data });
+  const made = await runToEnd(
+    [...as(user), initdb, '-D', data, '-U', 'matrix', '-A', 'trust', '--no-sync', '-E', 'UTF8'],
+    { cwd: data },
+  );
   if (made.code !== 0) throw new Error(`initdb ended with ${made.code}: ${made.stderr}`);
   const port = await freePort();
   const options = ['-c', 'listen_addresses=127.0.0.1', '-c', 'fsync=off'];
   const argv = [...as(user), postgres, '-D', data, '-p', String(port), '-k', data, ...options];
-  return await serve(argv, data, /ready to accept connections/, `postgres://matrix@127.0.0.1:${port}/postgres`);
+  return await serve(
+    argv,
+    data,
+    /ready to accept connections/,
+    `postgres://matrix@127.0.0.1:${port}/postgres`,
+  );
 }
 
 async function startMariadb(): Promise<Server> {
   const [install, mariadbd] = [programOf('mariadb-install-db', 'mariadb'), programOf('mariadbd', 'mariadb')];
   const user = owner(null);
   const data = scratch(user);
-  const flags = ['--no-defaults', `--datadir=${join(data, 'db')}`, '--auth-root-authentication-method=normal', '--skip-test-db'];
+  const flags = [
+    '--no-defaults',
+    `--datadir=${join(data, 'db')}`,
+    '--auth-root-authentication-method=normal',
+    '--skip-test-db',
+  ];
   const made = await runToEnd([...as(user), install, ...flags], { cwd: data });
-  if (made.code !== 0) throw new Error(`mariadb-install-db ended with ${made.code}: ${made.stdout}${made.stderr}`);
+  if (made.code !== 0)
+    throw new Error(`mariadb-install-db ended with ${made.code}: ${made.stdout}${made.stderr}`);
   const port = await freePort();
   const init = join(data, 'init.sql');
-  writeFileSync(init, "create database matrix;\ncreate user 'matrix'@'%';\ngrant all on matrix.* to 'matrix'@'%';\n");
+  writeFileSync(
+    init,
+    "create database matrix;\ncreate user 'matrix'@'%';\ngrant all on matrix.* to 'matrix'@'%';\n",
+  );
   const argv = [
-    ...[...as(user), mariadbd, '--no-defaults', `--datadir=${join(data, 'db')}`, `--socket=${join(data, 'socket')}`],
-    ...[`--port=${port}`, '--bind-address=127.0.0.1', '--skip-name-resolve', `--pid-file=${join(data, 'pid')}`, `--init-file=${init}`],
+    ...[
+      ...as(user),
+      mariadbd,
+      '--no-defaults',
+      `--datadir=${join(data, 'db')}`,
+      `--socket=${join(data, 'socket')}`,
+    ],
+    ...[
+      `--port=${port}`,
+      '--bind-address=127.0.0.1',
+      '--skip-name-resolve',
+      `--pid-file=${join(data, 'pid')}`,
+      `--init-file=${init}`,
+    ],
   ];
   return await serve(argv, data, /ready for connections/, `mysql://matrix@127.0.0.1:${port}/matrix`);
 }
@@ -69,7 +108,20 @@ async function startRedis(): Promise<Server> {
   const user = owner(null);
   const data = scratch(user);
   const port = await freePort();
-  const argv = [...as(user), redis, '--port', String(port), '--bind', '127.0.0.1', '--dir', data, '--save', '', '--appendonly', 'no'];
+  const argv = [
+    ...as(user),
+    redis,
+    '--port',
+    String(port),
+    '--bind',
+    '127.0.0.1',
+    '--dir',
+    data,
+    '--save',
+    '',
+    '--appendonly',
+    'no',
+  ];
   return await serve(argv, data, /Ready to accept connections/, `redis://127.0.0.1:${port}`);
 }
 
@@ -90,7 +142,9 @@ async function serve(argv: readonly string[], data: string, ready: RegExp, url: 
 
 /** Finds a server's program on PATH, in the directories of administrators, or where Debian keeps PostgreSQL's. */
 function programOf(program: string, server: ServerName): string {
-  const versions = existsSync('/usr/lib/postgresql') ? readdirSync('/usr/lib/postgresql').sort().reverse() : [];
+  const versions = existsSync('/usr/lib/postgresql')
+    ? readdirSync('/usr/lib/postgresql').sort().reverse()
+    : [];
   const directories = [
     ...(process.env['PATH'] ?? '').split(':').filter((path) => path !== ''),
     ...['/usr/sbin', '/usr/local/sbin', '/sbin'],
@@ -113,12 +167,15 @@ function owner(name: string | null): number | null {
   if (process.getuid?.() !== 0) return null;
   if (name === null) return ORDINARY;
   const entry = new RegExp(`^${name}:[^:]*:(\\d+):`, 'm').exec(readFileSync('/etc/passwd', 'utf8'));
-  if (entry === null) throw new MissingServerError(`there is no user ${name}: \`apt-get install ${PACKAGES.postgres}\``);
+  if (entry === null)
+    throw new MissingServerError(`there is no user ${name}: \`apt-get install ${PACKAGES.postgres}\``);
   return Number(entry[1]);
 }
 
 function as(user: number | null): readonly string[] {
-  return user === null ? [] : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--inh-caps=-all', '--'];
+  return user === null
+    ? []
+    : ['setpriv', `--reuid=${user}`, `--regid=${user}`, '--clear-groups', '--inh-caps=-all', '--'];
 }
 
 function scratch(user: number | null): string {

@@ -55,7 +55,12 @@ export class Stage {
 
   /** Starts a child that the tour ends should it still live. */
   spawn(file, args, { env = {}, stdio = 'ignore' } = {}) {
-    const child = spawn(file, args, { cwd: this.directory, env: { ...this.env, ...env }, stdio, detached: true });
+    const child = spawn(file, args, {
+      cwd: this.directory,
+      env: { ...this.env, ...env },
+      stdio,
+      detached: true,
+    });
     this.children.add(child);
     child.once('exit', () => this.children.delete(child));
     return child;
@@ -69,7 +74,8 @@ export class Stage {
       encoding: 'utf8',
       timeout: LIMIT_MS,
     });
-    if (status !== 0) throw new TourError(`\`forkpoint ${args.join(' ')}\` ended with exit code ${status}\n${stderr}`);
+    if (status !== 0)
+      throw new TourError(`\`forkpoint ${args.join(' ')}\` ended with exit code ${status}\n${stderr}`);
     return stdout;
   }
 

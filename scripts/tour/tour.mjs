@@ -2,7 +2,18 @@
 import { readdirSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { prepareStock } from '../../bench/stock.mjs';
-import { ended, firstAnswer, freePort, heading, median, page, root, say, Stage, TourError } from './stage.mjs';
+import {
+  ended,
+  firstAnswer,
+  freePort,
+  heading,
+  median,
+  page,
+  root,
+  say,
+  Stage,
+  TourError,
+} from './stage.mjs';
 
 const PATHS = ['/item/7', '/search/lamp', '/search/green', '/item/39999'];
 const WARM_REQUESTS = 1500;
@@ -24,7 +35,9 @@ export async function tour() {
     return 0;
   } catch (error) {
     if (!(error instanceof TourError)) throw error;
-    process.stderr.write(`\nError: ${error.message}\nHint: \`bin/forkpoint doctor\` looks at what this machine can do\n`);
+    process.stderr.write(
+      `\nError: ${error.message}\nHint: \`bin/forkpoint doctor\` looks at what this machine can do\n`,
+    );
     return 1;
   } finally {
     stage.end();
@@ -37,7 +50,9 @@ async function serverScene(stage) {
   heading('1. A Fastify server that knows nothing of forkpoint');
   const cold = [];
   for (let round = 0; round < ROUNDS; round++) cold.push(await coldStart(stage, port));
-  say(`Started cold, its first answer takes ${median(cold).toFixed(0)} ms. Now in a pod, warmed with ${WARM_REQUESTS} requests:`);
+  say(
+    `Started cold, its first answer takes ${median(cold).toFixed(0)} ms. Now in a pod, warmed with ${WARM_REQUESTS} requests:`,
+  );
   await stage.command('forkpoint run -d --name shop -- node "$EXAMPLES"/server.cjs', { env });
   const answers = new Map();
   for (const path of PATHS) answers.set(path, await firstAnswer(port, path));
@@ -50,14 +65,19 @@ async function serverScene(stage) {
   for (let round = 0; round < ROUNDS; round++) {
     ours.push(await restoredAnswer(stage, port, answers, round === 0));
   }
-  say(`${PATHS.length} pages are as they were before, and the first one came after ${median(ours).toFixed(0)} ms.`);
+  say(
+    `${PATHS.length} pages are as they were before, and the first one came after ${median(ours).toFixed(0)} ms.`,
+  );
 
   heading('3. Two clones at once on one machine, with different random values');
   const other = await freePort();
   await stage.command('forkpoint restore ./warm -d --name one');
   await stage.command(`forkpoint restore ./warm -d --name two --listen ${port}=${other}`);
   const randoms = [];
-  for (const [name, where] of [['one', port], ['two', other]]) {
+  for (const [name, where] of [
+    ['one', port],
+    ['two', other],
+  ]) {
     const random = await page(where, '/random');
     const { hits } = JSON.parse(await page(where, '/hits'));
     say(`${name} on port ${where}: hits ${hits}, random ${random}`);
@@ -72,12 +92,20 @@ async function serverScene(stage) {
     await stage.command(`forkpoint wait ${name}`, { mayFail: true });
   }
   const stock = await stockStart(stage, port, answers);
-  return { cold: median(cold), stock, ours: median(ours), memory, image: sizeOf(join(stage.directory, 'warm')) };
+  return {
+    cold: median(cold),
+    stock,
+    ours: median(ours),
+    memory,
+    image: sizeOf(join(stage.directory, 'warm')),
+  };
 }
 
 async function coldStart(stage, port) {
   const started = performance.now();
-  const child = stage.spawn(process.execPath, [join(root, 'examples/server.cjs')], { env: { PORT: String(port) } });
+  const child = stage.spawn(process.execPath, [join(root, 'examples/server.cjs')], {
+    env: { PORT: String(port) },
+  });
   await firstAnswer(port, PATHS[0]);
   const time = performance.now() - started;
   child.kill('SIGKILL');
@@ -91,9 +119,11 @@ async function restoredAnswer(stage, port, answers, isShown) {
   const child = stage.spawn(join(root, 'bin/forkpoint'), ['restore', './warm']);
   const first = await firstAnswer(port, PATHS[0]);
   const time = performance.now() - started;
-  if (first !== answers.get(PATHS[0])) throw new TourError(`the restored server answers ${PATHS[0]} differently`);
+  if (first !== answers.get(PATHS[0]))
+    throw new TourError(`the restored server answers ${PATHS[0]} differently`);
   for (const path of PATHS) {
-    if ((await page(port, path)) !== answers.get(path)) throw new TourError(`the restored server answers ${path} differently`);
+    if ((await page(port, path)) !== answers.get(path))
+      throw new TourError(`the restored server answers ${path} differently`);
   }
   child.kill('SIGTERM');
   await ended(child);

@@ -15,9 +15,19 @@ test('the restore benchmark measures the same program every time, and prints rat
     assert.match(stdout, /stock criu \/ forkpoint +\d+\.\d+ \(\d/);
     assert.match(stdout, /our own part, all but CRIU +\d/);
     assert.match(stdout, /answers +[0-9a-f]{16} +the same in all/);
-    const left = await promisify(execFile)('find', [person.home, '-name', 'stock-*', '-o', '-name', 'bench-*']);
+    const left = await promisify(execFile)('find', [
+      person.home,
+      '-name',
+      'stock-*',
+      '-o',
+      '-name',
+      'bench-*',
+    ]);
     assert.equal(left.stdout, '');
-    await eventually(async () => ((await person.json(['ps'])) as unknown[]).length === 0 || undefined, 'every run having ended');
+    await eventually(
+      async () => ((await person.json(['ps'])) as unknown[]).length === 0 || undefined,
+      'every run having ended',
+    );
   } finally {
     await person.leave();
   }

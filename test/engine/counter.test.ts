@@ -20,7 +20,20 @@ describe('JDK-8339662: the destination given on the restore command is the one u
   after(async () => await person.leave());
 
   test('five times in a row: relative, absolute, pattern, nested new directory, existing image', async () => {
-    const first = await person.finish(['run', '--to', 'img1', '--', nodeBinary(24), counter, '-', '-', '-', '-', '-', '-']);
+    const first = await person.finish([
+      'run',
+      '--to',
+      'img1',
+      '--',
+      nodeBinary(24),
+      counter,
+      '-',
+      '-',
+      '-',
+      '-',
+      '-',
+      '-',
+    ]);
     assert.equal(first.code, 0, first.stderr);
     assert.deepEqual(lines(first.stdout), [1, 2, 3]);
     const destinations: [given: string, directory: string][] = [
@@ -45,11 +58,20 @@ describe('JDK-8339662: the destination given on the restore command is the one u
     const last = await person.finish(['restore', image, '--', 'a', 'b c']);
     assert.match(last.stdout, /args \["a","b c"\]/);
     assert.equal(last.code, 7, 'the exit code is the program’s');
-    assert.deepEqual(readdirSync(person.scratch).filter((name) => name.includes('.tmp')), []);
+    assert.deepEqual(
+      readdirSync(person.scratch).filter((name) => name.includes('.tmp')),
+      [],
+    );
   });
 
   test('an impossible destination is an exception in the program, which goes on counting', async () => {
-    const { code, stdout } = await person.finish(['run', '--', nodeBinary(20), counter, '/proc/impossible/img']);
+    const { code, stdout } = await person.finish([
+      'run',
+      '--',
+      nodeBinary(20),
+      counter,
+      '/proc/impossible/img',
+    ]);
     assert.match(stdout, /CheckpointException ERR_FORKPOINT_DESTINATION/);
     assert.deepEqual(lines(stdout), [1, 2, 3, 4, 5, 6, 7]);
     assert.equal(code, 7);

@@ -67,7 +67,11 @@ describe('servers', () => {
       const stream = session.request({ ':path': '/' });
       const text = await new Promise<string>((resolve, reject) => {
         let got = '';
-        stream.setEncoding('utf8').on('data', (part: string) => (got += part)).on('end', () => resolve(got)).on('error', reject);
+        stream
+          .setEncoding('utf8')
+          .on('data', (part: string) => (got += part))
+          .on('end', () => resolve(got))
+          .on('error', reject);
         session.on('error', reject);
       });
       session.destroy();
@@ -88,7 +92,8 @@ describe('servers', () => {
     assert.equal(await readAll(connect(path)), 'client 1');
     const image = await take(person, original.run.id, 'unix');
     const clones = await Promise.all([again(person, image, original), again(person, image, original)]);
-    for (const { addresses } of clones) assert.equal(await readAll(connect(addresses.get('unix-server.sock') ?? '')), 'client 2');
+    for (const { addresses } of clones)
+      assert.equal(await readAll(connect(addresses.get('unix-server.sock') ?? '')), 'client 2');
     assert.equal(await readAll(connect(path)), 'client 2');
   });
 
@@ -103,14 +108,19 @@ describe('servers', () => {
   test('TLS: a clone shows the same certificate', async () => {
     const [key, certificate] = [join(person.scratch, 'key.pem'), join(person.scratch, 'cert.pem')];
     const subject = ['-subj', '/CN=localhost', '-days', '2', '-nodes', '-newkey', 'rsa:2048'];
-    const made = await person.start(['openssl', 'req', '-x509', ...subject, '-keyout', key, '-out', certificate]).end();
+    const made = await person
+      .start(['openssl', 'req', '-x509', ...subject, '-keyout', key, '-out', certificate])
+      .end();
     assert.equal(made.code, 0, made.stderr);
     const original = await begin(person, 'tls', [key, certificate]);
     const { port } = await original.state<{ port: number }>();
     const image = await take(person, original.run.id, 'tls');
     const { addresses } = await again(person, image, original);
     for (const at of [port, Number((addresses.get(`tcp-${port}`) ?? '').split(':').at(-1))]) {
-      assert.equal(await readAll(connectTls({ port: at, host: '127.0.0.1', rejectUnauthorized: false })), 'hello over tls');
+      assert.equal(
+        await readAll(connectTls({ port: at, host: '127.0.0.1', rejectUnauthorized: false })),
+        'hello over tls',
+      );
     }
   });
 
@@ -145,7 +155,10 @@ describe('connections to other programs', () => {
       if (family === 'unix') chmodSync(path, 0o777);
       const target = family === 'tcp' ? String((server.address() as AddressInfo).port) : path;
       const original = await begin(person, 'client', [target]);
-      await eventually(async () => ((await original.state<Seen>()).data === 'hello' ? true : undefined), 'hello');
+      await eventually(
+        async () => ((await original.state<Seen>()).data === 'hello' ? true : undefined),
+        'hello',
+      );
       const image = await take(person, original.run.id, family);
       const check = async (clone: typeof original): Promise<void> => {
         const seen = await eventually(async () => {
@@ -161,7 +174,10 @@ describe('connections to other programs', () => {
       const second = await take(person, clones[0].run.id, `${family}-2`);
       await check(await again(person, second, clones[0]));
       await original.act('write', ' again');
-      await eventually(async () => ((await original.state<Seen>()).data === 'hello again' ? true : undefined), 'the echo');
+      await eventually(
+        async () => ((await original.state<Seen>()).data === 'hello again' ? true : undefined),
+        'the echo',
+      );
       assert.deepEqual((await original.state<Seen>()).events, []);
       server.close();
     });
@@ -169,7 +185,9 @@ describe('connections to other programs', () => {
 
   test('a pool of HTTP connections (fetch) makes new ones in the clone, and the original uses its own on', async () => {
     let connections = 0;
-    const server = createServer({ keepAliveTimeout: 60_000 }, (_request, response) => response.end(String(connections)));
+    const server = createServer({ keepAliveTimeout: 60_000 }, (_request, response) =>
+      response.end(String(connections)),
+    );
     server.on('connection', () => connections++);
     server.listen(0, '127.0.0.1');
     await once(server, 'listening');
@@ -221,7 +239,8 @@ describe('files and what belongs to a process alone', () => {
     ['terminal', '', /^terminal 1 read [1-9]/],
   ];
   for (const [scenario, argument, answer] of kept) {
-    test(`${scenario}: comes back in two clones and a clone of a clone`, async () => await through(scenario, argument, answer));
+    test(`${scenario}: comes back in two clones and a clone of a clone`, async () =>
+      await through(scenario, argument, answer));
   }
 
   test('open, deleted and special files keep what they had', async () => {
@@ -237,7 +256,11 @@ describe('files and what belongs to a process alone', () => {
       await clone.act('write', 'line');
     }
     await original.act('write', 'line');
-    assert.equal(readFileSync(join(person.scratch, 'log'), 'utf8'), 'linelineline', 'a log is appended to by all');
+    assert.equal(
+      readFileSync(join(person.scratch, 'log'), 'utf8'),
+      'linelineline',
+      'a log is appended to by all',
+    );
     const next = await again(person, await take(person, clones[0].run.id, 'files-2'), clones[0]);
     assert.deepEqual(await next.state(), { ...expected, data: 'ghi' });
   });
@@ -256,7 +279,10 @@ describe('files and what belongs to a process alone', () => {
     const image = await take(person, original.run.id, 'children');
     for (const clone of await Promise.all([again(person, image, original), again(person, image, original)])) {
       await clone.act('write', 'to the child');
-      await eventually(async () => ((await clone.state<Seen>()).data === 'to the child' ? true : undefined), 'the answer');
+      await eventually(
+        async () => ((await clone.state<Seen>()).data === 'to the child' ? true : undefined),
+        'the answer',
+      );
     }
   });
 
@@ -307,7 +333,10 @@ describe('files and what belongs to a process alone', () => {
     assert.match(refused.stderr, /log\.sock/);
   });
 
-  for (const [scenario, what] of [['lock', 'flock'], ['range', 'fcntl']] as const) {
+  for (const [scenario, what] of [
+    ['lock', 'flock'],
+    ['range', 'fcntl'],
+  ] as const) {
     test(`a file lock (${what}) moves to the clone, and a second holder is refused`, async () => {
       const file = `locked-${what}`;
       const id = await beginNative(person, native, scenario, file);
@@ -367,7 +396,8 @@ describe('what cannot be checkpointed', () => {
     const id = await beginNative(person, native, 'many');
     const { stderr } = await person.finish(['checkpoint', id, '--dry-run']);
     assert.match(stderr, /3 things stand in the way/);
-    for (const kind of ['eventfd-semaphore', 'userfaultfd', 'seccomp']) assert.match(stderr, new RegExp(`${kind}: `));
+    for (const kind of ['eventfd-semaphore', 'userfaultfd', 'seccomp'])
+      assert.match(stderr, new RegExp(`${kind}: `));
     assert.equal(await askNative(person, id), 'alive');
   });
 

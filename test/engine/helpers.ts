@@ -32,7 +32,9 @@ export async function startServer(
 ): Promise<{ run: Started; port: number }> {
   const name = options.name === undefined ? [] : ['--name', options.name];
   const command = [nodeBinary(options.node ?? 24), ...(options.args ?? []), programPath('server.cjs')];
-  const run = (await person.json(['run', '-d', ...name, '--cwd', root, '--', ...command], { env: { PORT: '0' } })) as Started;
+  const run = (await person.json(['run', '-d', ...name, '--cwd', root, '--', ...command], {
+    env: { PORT: '0' },
+  })) as Started;
   return { run, port: await portOf(person, run.id) };
 }
 
@@ -52,9 +54,15 @@ export async function restoreAnywhere(
   options: { slot?: string; flags?: readonly string[]; args?: readonly string[] } = {},
 ): Promise<{ run: Started; port: number }> {
   const slot = options.slot ?? (await slotOf(person, image));
-  const run = (await person.json(
-    ['restore', image, '-d', '--listen', `${slot}=127.0.0.1:0`, ...(options.flags ?? []), ...(options.args ?? [])],
-  )) as Started;
+  const run = (await person.json([
+    'restore',
+    image,
+    '-d',
+    '--listen',
+    `${slot}=127.0.0.1:0`,
+    ...(options.flags ?? []),
+    ...(options.args ?? []),
+  ])) as Started;
   const address = run.slots.find(({ id }) => id === slot)?.address ?? '';
   return { run, port: Number(address.slice(address.lastIndexOf(':') + 1)) };
 }

@@ -25,7 +25,9 @@ describe('the published package', () => {
     project = join(person.scratch, 'project');
     const made = await person.start(['mkdir', project]).end();
     assert.equal(made.code, 0);
-    const packed = await runToEnd(['npm', 'pack', '--pack-destination', person.scratch], { cwd: join(root, 'packages/forkpoint') });
+    const packed = await runToEnd(['npm', 'pack', '--pack-destination', person.scratch], {
+      cwd: join(root, 'packages/forkpoint'),
+    });
     assert.equal(packed.code, 0, packed.stderr);
     const archive = readdirSync(person.scratch).find((name) => name.endsWith('.tgz'));
     for (const [name, text] of [
@@ -37,7 +39,9 @@ describe('the published package', () => {
       assert.equal(written.code, 0);
     }
     const flags = ['--offline', '--no-audit', '--no-fund'];
-    const installed = await person.start(['npm', 'install', ...flags, join(person.scratch, String(archive))], { cwd: project }).end();
+    const installed = await person
+      .start(['npm', 'install', ...flags, join(person.scratch, String(archive))], { cwd: project })
+      .end();
     assert.equal(installed.code, 0, installed.stderr);
   });
   after(async () => await person.leave());
@@ -60,4 +64,3 @@ describe('the published package', () => {
     assert.deepEqual([alone.code, alone.stdout], [0, 'restored ["c"]\n'], alone.stderr);
   });
 });
-

@@ -44,7 +44,15 @@ for (const node of [20, 24] as const) {
     before(async () => {
       person = createPerson();
       const program = write(person, 'server.cjs', SERVER);
-      const run = (await person.json(['run', '-d', '--env', 'COLOR=red', '--', nodeBinary(node), program])) as Started;
+      const run = (await person.json([
+        'run',
+        '-d',
+        '--env',
+        'COLOR=red',
+        '--',
+        nodeBinary(node),
+        program,
+      ])) as Started;
       await fetchText(await portOf(person, run.id));
       image = join(person.scratch, 'image');
       await person.json(['checkpoint', run.id, '--to', image, '--stop']);
@@ -55,12 +63,22 @@ for (const node of [20, 24] as const) {
 
     test('listens on a unix socket in place of its port', async () => {
       const path = join(person.scratch, 'web.sock');
-      const run = (await person.json(['restore', '--from', image, '-d', '--listen', `${slot}=unix:${path}`])) as Started;
+      const run = (await person.json([
+        'restore',
+        '--from',
+        image,
+        '-d',
+        '--listen',
+        `${slot}=unix:${path}`,
+      ])) as Started;
       assert.equal(run.slots.find(({ id }) => id === slot)?.address, path);
       assert.ok(statSync(path).isSocket());
       assert.equal((await fetchOverUnix(path)).hits, 2);
       const answers = await Promise.all(Array.from({ length: 20 }, () => fetchOverUnix(path)));
-      assert.deepEqual(answers.map(({ hits }) => hits).sort((a, b) => a - b), Array.from({ length: 20 }, (_, i) => i + 3));
+      assert.deepEqual(
+        answers.map(({ hits }) => hits).sort((a, b) => a - b),
+        Array.from({ length: 20 }, (_, i) => i + 3),
+      );
       // A second generation keeps the socket that it was given.
       const second = join(person.scratch, 'second');
       await person.json(['checkpoint', run.id, second, '--stop']);
@@ -80,7 +98,10 @@ for (const node of [20, 24] as const) {
     test('is warned about a port variable that moves no socket', async () => {
       const { stderr, code } = await person.finish(['restore', image, '-d', '--env', 'PORT=65000']);
       assert.equal(code, 0, stderr);
-      assert.match(stderr, /^Warning: PORT=65000 does not move the program, which listens on 127\.0\.0\.1:\d+ already; use --listen \S+=65000\n/);
+      assert.match(
+        stderr,
+        /^Warning: PORT=65000 does not move the program, which listens on 127\.0\.0\.1:\d+ already; use --listen \S+=65000\n/,
+      );
     });
 
     test('shows its score in inspect', async () => {
@@ -89,7 +110,10 @@ for (const node of [20, 24] as const) {
         assert.ok((score[name] ?? 0) > 0, name);
       }
       assert.equal(score['processes'], 1);
-      assert.match((await person.finish(['inspect', image])).stdout, /^score +processes 1, uptime .*heapUsed /m);
+      assert.match(
+        (await person.finish(['inspect', image])).stdout,
+        /^score +processes 1, uptime .*heapUsed /m,
+      );
     });
   });
 }

@@ -23,7 +23,8 @@ function asked(run: Started, port: number): Asked {
     run,
     port,
     state: async <T>() => parse<T>(await fetchText(port, '/')),
-    act: async <T>(verb: string, text = '') => parse<T>(await fetchText(port, `/do/${verb}/${encodeURIComponent(text)}`)),
+    act: async <T>(verb: string, text = '') =>
+      parse<T>(await fetchText(port, `/do/${verb}/${encodeURIComponent(text)}`)),
   };
 }
 
@@ -34,9 +35,23 @@ export async function begin(
   args: readonly string[] = [],
   options: { run?: readonly string[]; node?: readonly string[]; cwd?: string } = {},
 ): Promise<Asked> {
-  const command = [nodeBinary(24), ...(options.node ?? []), programPath('descriptors.cjs'), scenario, ...args];
+  const command = [
+    nodeBinary(24),
+    ...(options.node ?? []),
+    programPath('descriptors.cjs'),
+    scenario,
+    ...args,
+  ];
   const cwd = options.cwd ?? person.scratch;
-  const run = (await person.json(['run', '-d', '--cwd', cwd, ...(options.run ?? []), '--', ...command])) as Started;
+  const run = (await person.json([
+    'run',
+    '-d',
+    '--cwd',
+    cwd,
+    ...(options.run ?? []),
+    '--',
+    ...command,
+  ])) as Started;
   return asked(run, await portOf(person, run.id));
 }
 
@@ -56,7 +71,9 @@ export async function again(
   const manifest = (await person.json(['inspect', image])) as { slots: readonly ManifestSlot[] };
   const listen = manifest.slots.flatMap(({ id, kind }) => {
     if (kind === 'tcp') return ['--listen', `${id}=127.0.0.1:0`];
-    return kind === 'unix' ? ['--listen', `${id}=${join(person.scratch, `${id}-${Math.random().toString(36).slice(2)}`)}`] : [];
+    return kind === 'unix'
+      ? ['--listen', `${id}=${join(person.scratch, `${id}-${Math.random().toString(36).slice(2)}`)}`]
+      : [];
   });
   const run = (await person.json(['restore', image, '-d', ...listen, ...flags])) as Started;
   const addresses = new Map(run.slots.map(({ id, address }) => [id, address]));
@@ -78,7 +95,11 @@ export async function take(person: Person, id: string, name: string): Promise<st
 /** Compiles descriptors.c with the compiler that the launcher is built with, and returns the program. */
 export async function compileNative(person: Person): Promise<string> {
   const engine = process.env['FORKPOINT_TEST_ENGINE'] ?? '';
-  const compiler = await findCompiler(engine, 'auto', { env: process.env, log: () => undefined, signal: undefined });
+  const compiler = await findCompiler(engine, 'auto', {
+    env: process.env,
+    log: () => undefined,
+    signal: undefined,
+  });
   const program = join(person.scratch, 'descriptors');
   const [file = '', ...args] = compiler.executable([programPath('descriptors.c')], program, false);
   const { status, stderr } = spawnSync(file, args, { encoding: 'utf8', timeout: 60_000 });
@@ -97,7 +118,12 @@ export function copyOf(person: Person, program: string): string {
 }
 
 /** Starts a scenario of descriptors.c and waits until it is set up. */
-export async function beginNative(person: Person, program: string, scenario: string, argument = ''): Promise<string> {
+export async function beginNative(
+  person: Person,
+  program: string,
+  scenario: string,
+  argument = '',
+): Promise<string> {
   const { id } = (await person.json(['run', '-d', '--', program, scenario, argument])) as Started;
   await eventually(() => (/^ready$/m.test(logOf(person, id)) ? true : undefined), `${scenario} ready`);
   return id;

@@ -40,9 +40,15 @@ for (const node of [20, 24] as const) {
       await person.json(['checkpoint', run.id, './equal']);
       const image = join(person.scratch, 'equal');
       const flags = ['--no-reseed'];
-      const [one, two] = await Promise.all([restoreAnywhere(person, image, { flags }), restoreAnywhere(person, image, { flags })]);
+      const [one, two] = await Promise.all([
+        restoreAnywhere(person, image, { flags }),
+        restoreAnywhere(person, image, { flags }),
+      ]);
       const [first, second] = [tokens(await randoms(one.port)), tokens(await randoms(two.port))];
-      assert.ok(first.some((token) => second.includes(token)), 'the test above can fail');
+      assert.ok(
+        first.some((token) => second.includes(token)),
+        'the test above can fail',
+      );
     });
   });
 }
@@ -114,7 +120,9 @@ describe('a warm server', () => {
   test('gets a new environment, arguments and working directory', async () => {
     const { run } = await startServer(person);
     await person.json(['checkpoint', run.id, './env']);
-    const clone = await restoreAnywhere(person, './env', { flags: ['--env', 'COLOR=blau "ä"', '--cwd', '/usr'] });
+    const clone = await restoreAnywhere(person, './env', {
+      flags: ['--env', 'COLOR=blau "ä"', '--cwd', '/usr'],
+    });
     assert.equal(parse<{ color: string }>(await fetchText(clone.port)).color, 'blau "ä"');
     assert.equal(parse<{ cwd: string }>(await fetchText(clone.port, '/state')).cwd, '/usr');
   });

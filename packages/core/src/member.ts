@@ -329,7 +329,17 @@ export class Member {
     const { pid, ppid, title, argv, version } = process;
     const runtime = { name: 'node', version };
     const startedAt = this.#startedAt;
-    this.#parts.control.writeInfo({ v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt, ...(score === undefined ? {} : { score }) });
+    this.#parts.control.writeInfo({
+      v: 1,
+      pid,
+      ppid,
+      runtime,
+      title,
+      argv,
+      hooks: true,
+      startedAt,
+      ...(score === undefined ? {} : { score }),
+    });
   }
 }
 

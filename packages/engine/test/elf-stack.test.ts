@@ -17,7 +17,10 @@ function headersOf(file: Uint8Array): { type: number; flags: number }[] {
 
 test('a file that asks for a plain stack stays as it is', () => {
   const file = readFileSync(process.execPath).subarray(0, 4096);
-  assert.ok(headersOf(file).some(({ type }) => type === PT_GNU_STACK), 'the Node binary is such a file');
+  assert.ok(
+    headersOf(file).some(({ type }) => type === PT_GNU_STACK),
+    'the Node binary is such a file',
+  );
   assert.equal(withPlainStack(file), file);
 });
 

@@ -17,7 +17,18 @@ export function changedArea(area: vma_entry, changes: AreaChanges): vma_entry {
     ...(Object.hasOwn(area, 'madv') ? { madv: area.madv } : {}),
     ...(Object.hasOwn(area, 'fdflags') ? { fdflags: area.fdflags } : {}),
   };
-  return create(vma_entrySchema, { start, end, pgoff, shmid, prot, flags, status, fd, ...optional, ...changes });
+  return create(vma_entrySchema, {
+    start,
+    end,
+    pgoff,
+    shmid,
+    prot,
+    flags,
+    status,
+    fd,
+    ...optional,
+    ...changes,
+  });
 }
 
 /** Returns an open file description of a regular file at its start, without size, mode or build id to be compared. */

@@ -88,7 +88,8 @@ export function linkProcess(
   const pages = runs.reduce((sum, run) => sum + (run.firstPage === undefined ? 0 : run.pageCount), 0);
   const accounted = linked + left.reduce((sum, run) => sum + run.pages, 0);
   // A page that is neither mapped nor kept would come back as zeros.
-  if (accounted !== pages) throw new RangeError(`${pages} pages are stored and ${accounted} belong to an area`);
+  if (accounted !== pages)
+    throw new RangeError(`${pages} pages are stored and ${accounted} belong to an area`);
   return { areas: linkedAreas, left, report: { pages, linked, mappings, kept, threshold } };
 }
 
@@ -102,7 +103,8 @@ function piecesOf(
   return areas.map((area) => {
     const reason = reasonAgainst(area, facts);
     // The vsyscall page lies above every number, and guards lie over other areas: neither has pages of its own.
-    if (reason === 'guard' || (area.status & AREA_VSYSCALL) !== 0) return { area, runs: [], headers: new Set<number>(), reason };
+    if (reason === 'guard' || (area.status & AREA_VSYSCALL) !== 0)
+      return { area, runs: [], headers: new Set<number>(), reason };
     const found = runsWithin(runs, area, next);
     next = found.next;
     const isAnonymous = (area.status & AREA_ANON_PRIVATE) !== 0;

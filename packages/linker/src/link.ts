@@ -79,7 +79,10 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
     reports.set(process.pid, linked.report);
     if (linked.report.linked === 0) continue;
     mm.vmas = [...linked.areas];
-    files.entries.push({ message: regularFile(fileId, `${options.layersPath}/${layer}`, 0o100000), payload: new Uint8Array(0) });
+    files.entries.push({
+      message: regularFile(fileId, `${options.layersPath}/${layer}`, 0o100000),
+      payload: new Uint8Array(0),
+    });
     pagemap.entries = [
       ...runs.filter((run) => run.firstPage === undefined).map((run) => ({ ...run, pages: run.pageCount })),
       ...linked.left.map((run) => ({ ...run, flags: PAGE_PRESENT })),
@@ -88,7 +91,12 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
       .map(({ address, pages: count, flags }) => pagemapEntry(address, count, flags));
     changed.set(memory.name, encodeImage(memory));
     changed.set(pagemap.name, encodeImage(pagemap));
-    moves.push({ pid: process.pid, pages, layer, left: linked.left.map((run) => ({ offset: run.offset, length: run.pages * PAGE_SIZE })) });
+    moves.push({
+      pid: process.pid,
+      pages,
+      layer,
+      left: linked.left.map((run) => ({ offset: run.offset, length: run.pages * PAGE_SIZE })),
+    });
   }
   if (moves.length > 0) changed.set(files.name, encodeImage(files));
   const own = new Set(moves.map(({ layer }) => layer));
@@ -101,7 +109,8 @@ export function inheritedLayers(image: ImageDirectory, layersPath: string): stri
   const mapped = new Set<number>();
   for (const file of image.all('mm')) {
     for (const { message } of file.entries) {
-      for (const area of message.vmas) if ((area.status & AREA_FILE_PRIVATE) !== 0) mapped.add(Number(area.shmid));
+      for (const area of message.vmas)
+        if ((area.status & AREA_FILE_PRIVATE) !== 0) mapped.add(Number(area.shmid));
     }
   }
   const prefix = `${layersPath}/`;
@@ -111,7 +120,12 @@ export function inheritedLayers(image: ImageDirectory, layersPath: string): stri
     .map(({ message }) => message.reg?.name.slice(prefix.length) ?? '');
 }
 
-function factsOf(image: ImageDirectory, pid: number, threads: readonly number[], options: LinkOptions): ProcessFacts {
+function factsOf(
+  image: ImageDirectory,
+  pid: number,
+  threads: readonly number[],
+  options: LinkOptions,
+): ProcessFacts {
   const stackPointers = [pid, ...threads].flatMap((thread) => {
     const pointer = image.entries('core', `core-${thread}.img`)[0]?.message.threadInfo?.gpregs?.sp;
     return pointer === undefined ? [] : [pointer];
@@ -123,7 +137,8 @@ function factsOf(image: ImageDirectory, pid: number, threads: readonly number[],
       .filter(({ message }) => message.reg?.name.endsWith(`/${options.shimName}`) === true)
       .map(({ message }) => message.id),
   );
-  const hasShim = mm?.vmas.some((area) => (area.status & AREA_FILE_PRIVATE) !== 0 && shims.has(Number(area.shmid))) === true;
+  const hasShim =
+    mm?.vmas.some((area) => (area.status & AREA_FILE_PRIVATE) !== 0 && shims.has(Number(area.shmid))) ===
+    true;
   return { stackPointers, hasShim };
 }
-

@@ -1,4 +1,15 @@
-import { closeSync, constants, copyFileSync, linkSync, mkdirSync, openSync, readSync, renameSync, statSync, writeSync } from 'node:fs';
+import {
+  closeSync,
+  constants,
+  copyFileSync,
+  linkSync,
+  mkdirSync,
+  openSync,
+  readSync,
+  renameSync,
+  statSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import type { LayerMove } from './link.ts';
 
@@ -53,9 +64,10 @@ function linkOrCopy(from: string, to: string): number {
 
 function copyRange(from: number, to: number, offset: number, length: number): void {
   const buffer = Buffer.allocUnsafe(Math.min(length, BLOCK));
-  for (let done = 0; done < length; ) {
+  for (let done = 0; done < length;) {
     const count = readSync(from, buffer, 0, Math.min(buffer.length, length - done), offset + done);
-    if (count === 0) throw new RangeError(`a pages file ends at ${offset + done}, before the run that is in it`);
+    if (count === 0)
+      throw new RangeError(`a pages file ends at ${offset + done}, before the run that is in it`);
     writeSync(to, buffer, 0, count);
     done += count;
   }

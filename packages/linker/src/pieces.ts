@@ -3,7 +3,11 @@ import type { PageRun, vma_entry } from '@forkpoint/image';
 import type { Run } from './chunks.ts';
 
 /** Cuts the stored runs of a process at the bounds of an area. `from` is where the search begins; runs are in order. */
-export function runsWithin(runs: readonly PageRun[], area: vma_entry, from: number): { inside: Run[]; next: number } {
+export function runsWithin(
+  runs: readonly PageRun[],
+  area: vma_entry,
+  from: number,
+): { inside: Run[]; next: number } {
   const start = Number(area.start);
   const end = Number(area.end);
   let next = from;
@@ -19,7 +23,11 @@ export function runsWithin(runs: readonly PageRun[], area: vma_entry, from: numb
     const last = inside.at(-1);
     const pages = (high - low) / PAGE_SIZE;
     // CRIU writes several entries for pages that follow each other in memory and in the file alike.
-    if (last !== undefined && last.address + last.pages * PAGE_SIZE === low && last.offset + last.pages * PAGE_SIZE === offset) {
+    if (
+      last !== undefined &&
+      last.address + last.pages * PAGE_SIZE === low &&
+      last.offset + last.pages * PAGE_SIZE === offset
+    ) {
       inside[inside.length - 1] = { ...last, pages: last.pages + pages };
     } else {
       inside.push({ address: low, pages, offset });
@@ -38,7 +46,8 @@ export function cutOut(runs: readonly Run[], alone: ReadonlySet<number>): Run[] 
     let at = run.address;
     const end = run.address + run.pages * PAGE_SIZE;
     const push = (until: number): void => {
-      if (until > at) pieces.push({ address: at, pages: (until - at) / PAGE_SIZE, offset: run.offset + at - run.address });
+      if (until > at)
+        pieces.push({ address: at, pages: (until - at) / PAGE_SIZE, offset: run.offset + at - run.address });
       at = until;
     };
     while (next < sorted.length && (sorted[next] ?? 0) < run.address) next++;

@@ -60,13 +60,18 @@ export const RULES: readonly Rule[] = [
   },
   {
     reason: 'stack',
-    hazard: 'a file mapping cannot grow downwards, and /proc/PID/cmdline reads anonymous pages only (mm/gup.c, FOLL_ANON)',
+    hazard:
+      'a file mapping cannot grow downwards, and /proc/PID/cmdline reads anonymous pages only (mm/gup.c, FOLL_ANON)',
     applies: (area, { stackPointers }) =>
       (area.status & AREA_STACK) !== 0 ||
       (area.flags & MAP_GROWSDOWN) !== 0 ||
       stackPointers.some((pointer) => area.start <= pointer && pointer < area.end),
   },
-  { reason: 'locked', hazard: 'mlock(2) copies every page at once', applies: ({ flags }) => (flags & MAP_LOCKED) !== 0 },
+  {
+    reason: 'locked',
+    hazard: 'mlock(2) copies every page at once',
+    applies: ({ flags }) => (flags & MAP_LOCKED) !== 0,
+  },
   {
     reason: 'huge',
     hazard: 'file pages are small: the heap would lose its huge pages',

@@ -25,13 +25,11 @@ function isLinked(one: vma_entry): boolean {
 }
 
 function mappedRuns(memory: LinkedMemory): Run[] {
-  return memory.areas
-    .filter(isLinked)
-    .map(({ start, end, pgoff }) => ({
-      address: Number(start),
-      pages: Number(end - start) / PAGE_SIZE,
-      offset: Number(pgoff),
-    }));
+  return memory.areas.filter(isLinked).map(({ start, end, pgoff }) => ({
+    address: Number(start),
+    pages: Number(end - start) / PAGE_SIZE,
+    offset: Number(pgoff),
+  }));
 }
 
 describe('linkProcess', () => {

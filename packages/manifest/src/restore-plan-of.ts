@@ -40,7 +40,9 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     command: manifest.command,
     files: manifest.files.map(({ path, size, mtimeNs }) => ({ path, size, mtimeNs })),
     slots: manifest.slots.map(({ fds: _fds, ...slot }) => slot),
-    layers: manifest.layers.filter(({ file }) => file.startsWith('layers/')).map(({ file, size }) => ({ name: file.slice('layers/'.length), size })),
+    layers: manifest.layers
+      .filter(({ file }) => file.startsWith('layers/'))
+      .map(({ file, size }) => ({ name: file.slice('layers/'.length), size })),
     parts: extra.parts,
     locks: extra.locks,
     blocked: extra.blocked,

@@ -155,13 +155,15 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
 
 function layerOf(fields: readonly string[]): RestorePlan['layers'][number] {
   const name = fieldAt(fields, 0, 'layer');
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) throw invalid(`the plan record "layer" has the name ${quoted(name)}`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name))
+    throw invalid(`the plan record "layer" has the name ${quoted(name)}`);
   return { name, size: integerOf(fieldAt(fields, 1, 'layer'), 'layer') };
 }
 
 function lockOf(fields: readonly string[]): PlanLock {
   const kind = fieldAt(fields, 1, 'lock');
-  if (kind !== 'flock' && kind !== 'range') throw invalid(`the plan record "lock" has the unknown kind ${quoted(kind)}`);
+  if (kind !== 'flock' && kind !== 'range')
+    throw invalid(`the plan record "lock" has the unknown kind ${quoted(kind)}`);
   return {
     path: fieldAt(fields, 0, 'lock'),
     kind,
@@ -173,7 +175,8 @@ function lockOf(fields: readonly string[]): PlanLock {
 
 function partOf(fields: readonly string[]): PlanPart {
   const name = fieldAt(fields, 0, 'part');
-  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name)) throw invalid(`the plan record "part" has the name ${quoted(name)}`);
+  if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name))
+    throw invalid(`the plan record "part" has the name ${quoted(name)}`);
   return { name, size: integerOf(fieldAt(fields, 1, 'part'), 'part') };
 }
 

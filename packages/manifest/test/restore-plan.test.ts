@@ -3,8 +3,14 @@ import { test } from 'node:test';
 import { decodePlan, decodeRestorePlan, encodePlan, encodeRestorePlan, restorePlanOf } from '../src/index.ts';
 import { sample } from './sample.ts';
 
-const plan = restorePlanOf(sample, { pidBase: 6000, parts: [{ name: 'core-1.img', size: 7 }], locks: [{ path: '/db', kind: 'range', isExclusive: true, start: 1, length: 0 }],
-  blocked: ['outcome'], hasIpcObjects: true, criu: ['--tcp-close'] });
+const plan = restorePlanOf(sample, {
+  pidBase: 6000,
+  parts: [{ name: 'core-1.img', size: 7 }],
+  locks: [{ path: '/db', kind: 'range', isExclusive: true, start: 1, length: 0 }],
+  blocked: ['outcome'],
+  hasIpcObjects: true,
+  criu: ['--tcp-close'],
+});
 const code = { code: 'ERR_FORKPOINT_PLAN_INVALID' };
 
 test('a restore plan survives the way through its bytes', () => {

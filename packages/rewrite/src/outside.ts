@@ -37,7 +37,8 @@ export function closeOutside(draft: Draft): string[] {
   // What stood for the other ends outside; CRIU would look for their descriptors.
   const wanted = new Set([...sockets.values()].map(({ peer }) => peer));
   const kept = files.entries.filter(
-    ({ message }) => !message.usk || (message.usk.uflags & UNIX_EXTERNAL) === 0 || wanted.has(message.usk.ino),
+    ({ message }) =>
+      !message.usk || (message.usk.uflags & UNIX_EXTERNAL) === 0 || wanted.has(message.usk.ino),
   );
   if (kept.length < files.entries.length) {
     files.entries = kept;

@@ -50,7 +50,16 @@ async function restorable(t: TestContext): Promise<Scene> {
     await writeFile(join(image, 'manifest.json'), serializeManifest(value));
     await writeFile(
       join(image, 'restore.plan'),
-      encodeRestorePlan(restorePlanOf(value, { pidBase: 60, criu: [], parts: [{ name: 'pages-1.img', size: 4096 }], locks: [], blocked: [], hasIpcObjects: false })),
+      encodeRestorePlan(
+        restorePlanOf(value, {
+          pidBase: 60,
+          criu: [],
+          parts: [{ name: 'pages-1.img', size: 4096 }],
+          locks: [],
+          blocked: [],
+          hasIpcObjects: false,
+        }),
+      ),
     );
   };
   await write(manifest);

@@ -4,7 +4,13 @@ import { machine, release } from 'node:os';
 import { join } from 'node:path';
 import type { FileSummary, ImageSummary } from '@forkpoint/image';
 import { LAYERS } from '@forkpoint/linker';
-import type { Manifest, ManifestFile, ManifestLayer, ManifestProcess, ManifestSlot } from '@forkpoint/manifest';
+import type {
+  Manifest,
+  ManifestFile,
+  ManifestLayer,
+  ManifestProcess,
+  ManifestSlot,
+} from '@forkpoint/manifest';
 import type { Member } from './members.ts';
 import { readText } from './proc.ts';
 import type { Surroundings } from './surroundings.ts';

@@ -44,14 +44,22 @@ const ANONYMOUS: Readonly<Record<string, ViewKind>> = {
 const O_DIRECTORY = 0o200000;
 
 /** Describes a descriptor. `sockets` are those of the network namespace by inode. */
-export function viewOf(descriptor: DescriptorFacts, sockets: ReadonlyMap<number, SocketFacts>): DescriptorView {
+export function viewOf(
+  descriptor: DescriptorFacts,
+  sockets: ReadonlyMap<number, SocketFacts>,
+): DescriptorView {
   const { pid, fd, target } = descriptor;
   const base = { pid, fd, target, path: null, isDeleted: false, socket: null };
   const inode = inodeOf(target);
   if (inode !== null) {
     const socket = sockets.get(inode) ?? null;
     // A TCP socket that is neither bound nor connected is in no table.
-    return { ...base, kind: socket?.kind ?? 'other', path: socket?.kind === 'unix' ? socket.address : null, socket };
+    return {
+      ...base,
+      kind: socket?.kind ?? 'other',
+      path: socket?.kind === 'unix' ? socket.address : null,
+      socket,
+    };
   }
   const anonymous = /^anon_inode:\[?([a-z_-]+)\]?$/.exec(target)?.[1];
   if (anonymous !== undefined) return { ...base, kind: ANONYMOUS[anonymous] ?? 'other' };
@@ -80,11 +88,15 @@ function kindOfPath({ pid, fd }: DescriptorFacts, path: string): ViewKind {
 export function describeView({ kind, path, socket, target }: DescriptorView): string {
   if (socket !== null && socket.kind !== 'unix') {
     const to = socket.peer === null ? '' : ` to ${socket.peer}`;
-    return socket.isListening ? `a ${kind} socket listening at ${socket.address ?? '?'}` : `a ${kind} socket at ${socket.address ?? '?'}${to}`;
+    return socket.isListening
+      ? `a ${kind} socket listening at ${socket.address ?? '?'}`
+      : `a ${kind} socket at ${socket.address ?? '?'}${to}`;
   }
   if (socket !== null) {
     const name = socket.address ?? 'without a name';
-    return socket.isListening ? `a unix socket listening at ${name}` : `a unix socket ${socket.peer === null ? name : `connected to ${socket.peer}`}`;
+    return socket.isListening
+      ? `a unix socket listening at ${name}`
+      : `a unix socket ${socket.peer === null ? name : `connected to ${socket.peer}`}`;
   }
   return path === null ? `a ${kind === 'other' ? target : kind}` : `the ${kind} ${path}`;
 }

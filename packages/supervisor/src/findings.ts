@@ -26,17 +26,33 @@ function statusFindings(pid: number): Resource[] {
   const findings: Resource[] = [];
   const value = (key: string): number => Number(new RegExp(`^${key}:\\s*(\\d+)`, 'm').exec(status)?.[1] ?? 0);
   if (value('TracerPid') !== 0) {
-    findings.push({ pid, kind: 'traced', what: `process ${pid} is being traced (a debugger or strace): detach it` });
+    findings.push({
+      pid,
+      kind: 'traced',
+      what: `process ${pid} is being traced (a debugger or strace): detach it`,
+    });
   }
   if (value('Seccomp') !== 0) {
-    findings.push({ pid, kind: 'seccomp', what: `process ${pid} runs under a seccomp filter, which cannot be lifted rootless` });
+    findings.push({
+      pid,
+      kind: 'seccomp',
+      what: `process ${pid} runs under a seccomp filter, which cannot be lifted rootless`,
+    });
   }
   if (readLink(`/proc/${pid}/ns/user`) !== readLink('/proc/self/ns/user')) {
-    findings.push({ pid, kind: 'user-namespace', what: `process ${pid} lives in a user namespace of its own (a sandbox?)` });
+    findings.push({
+      pid,
+      kind: 'user-namespace',
+      what: `process ${pid} lives in a user namespace of its own (a sandbox?)`,
+    });
   }
   const exe = readLink(`/proc/${pid}/exe`);
   if (exe?.endsWith(' (deleted)') === true) {
-    findings.push({ pid, kind: 'deleted-program', what: `${exe.slice(0, -10)} was replaced while it runs: restart the program` });
+    findings.push({
+      pid,
+      kind: 'deleted-program',
+      what: `${exe.slice(0, -10)} was replaced while it runs: restart the program`,
+    });
   }
   return findings;
 }
@@ -49,15 +65,27 @@ function mappingFindings(pid: number): Resource[] {
     const path = line.slice(73).trim();
     if (path === '') continue;
     if (path.startsWith('/SYSV')) {
-      findings.set(path, { pid, kind: 'sysv-shm', what: 'System V shared memory is mapped, which cannot be dumped rootless' });
+      findings.set(path, {
+        pid,
+        kind: 'sysv-shm',
+        what: 'System V shared memory is mapped, which cannot be dumped rootless',
+      });
     } else if (path.startsWith('/secretmem')) {
-      findings.set(path, { pid, kind: 'memfd_secret', what: 'memory of memfd_secret(2) cannot be read by anyone else' });
+      findings.set(path, {
+        pid,
+        kind: 'memfd_secret',
+        what: 'memory of memfd_secret(2) cannot be read by anyone else',
+      });
     } else if (path.startsWith('anon_inode:[io_uring]') || path.startsWith('anon_inode:[perf_event]')) {
       // The descriptor is named already, unless it was closed while its memory stays mapped.
       continue;
     } else if (path.endsWith(' (deleted)') && path !== exe && !/^\/(memfd:|dev\/zero)/.test(path)) {
       const name = path.slice(0, -10);
-      findings.set(path, { pid, kind: 'deleted-mapping', what: `${name} is mapped but was deleted or replaced: restart the program` });
+      findings.set(path, {
+        pid,
+        kind: 'deleted-mapping',
+        what: `${name} is mapped but was deleted or replaced: restart the program`,
+      });
     }
   }
   return [...findings.values()];
@@ -77,14 +105,19 @@ const REFUSED: readonly (readonly [RegExp, string, string])[] = [
   [/^anon_inode:kvm/, 'kvm', 'a virtual machine'],
   [/^anon_inode:\[?landlock-ruleset\]?$/, 'landlock', 'a Landlock ruleset, which CRIU cannot dump'],
   [/^anon_inode:seccomp notify$/, 'seccomp', 'a seccomp listener, which CRIU cannot dump'],
-  [/^\/dev\/(nvidia|dri|kfd|fuse|kvm|vfio)/, 'device', 'a device whose state is in hardware or another process'],
+  [
+    /^\/dev\/(nvidia|dri|kfd|fuse|kvm|vfio)/,
+    'device',
+    'a device whose state is in hardware or another process',
+  ],
 ];
 
 /** Returns why a descriptor cannot be dumped, or would come back wrong without a word; null when it can. */
 export function descriptorFinding(view: DescriptorView): Resource | null {
   const { pid, fd, target } = view;
   for (const [pattern, kind, what] of REFUSED) {
-    if (pattern.test(target)) return { pid, fd, kind, what: target.startsWith('/dev/') ? `${target}: ${what}` : what };
+    if (pattern.test(target))
+      return { pid, fd, kind, what: target.startsWith('/dev/') ? `${target}: ${what}` : what };
   }
   if (view.kind === 'eventfd') return semaphoreFinding(view);
   return view.isDeleted ? deletedFinding(view) : null;
@@ -93,7 +126,12 @@ export function descriptorFinding(view: DescriptorView): Resource | null {
 // CRIU does not keep EFD_SEMAPHORE: the clone would read the whole count at once. The kernel tells since Linux 6.5.
 function semaphoreFinding({ pid, fd }: DescriptorView): Resource | null {
   if (!/^eventfd-semaphore:\s*1$/m.test(readText(`/proc/${pid}/fdinfo/${fd}`) ?? '')) return null;
-  return { pid, fd, kind: 'eventfd-semaphore', what: 'an eventfd that counts like a semaphore, which CRIU would restore as a plain one' };
+  return {
+    pid,
+    fd,
+    kind: 'eventfd-semaphore',
+    what: 'an eventfd that counts like a semaphore, which CRIU would restore as a plain one',
+  };
 }
 
 function deletedFinding({ pid, fd, path }: DescriptorView): Resource | null {
@@ -101,10 +139,20 @@ function deletedFinding({ pid, fd, path }: DescriptorView): Resource | null {
     const status = statSync(`/proc/${pid}/fd/${fd}`);
     if (!status.isFile()) return null;
     if (status.nlink > 0) {
-      return { pid, fd, kind: 'deleted-name', what: `${path ?? 'a file'}: its name was deleted while other names of it exist; CRIU would have to make a new one` };
+      return {
+        pid,
+        fd,
+        kind: 'deleted-name',
+        what: `${path ?? 'a file'}: its name was deleted while other names of it exist; CRIU would have to make a new one`,
+      };
     }
     if (status.size > GHOST_MAX) {
-      return { pid, fd, kind: 'deleted-file', what: `${path ?? 'a file'} was deleted and has ${status.size} bytes, more than the ${GHOST_MAX} that go into an image` };
+      return {
+        pid,
+        fd,
+        kind: 'deleted-file',
+        what: `${path ?? 'a file'} was deleted and has ${status.size} bytes, more than the ${GHOST_MAX} that go into an image`,
+      };
     }
   } catch {
     // It was closed since the directory was read.

@@ -70,9 +70,13 @@ export class LauncherLink {
   async exchange(a: string, b: string): Promise<void> {
     const { key, fields } = await this.#command({ key: 'exchange', fields: [a, b] });
     if (key !== 'ok') {
-      throw new SupervisorError('ERR_FORKPOINT_PUBLISH', `cannot exchange ${a} and ${b}: errno ${fields[0]}`, {
-        hint: 'choose a destination that does not exist yet; this file system cannot exchange directories',
-      });
+      throw new SupervisorError(
+        'ERR_FORKPOINT_PUBLISH',
+        `cannot exchange ${a} and ${b}: errno ${fields[0]}`,
+        {
+          hint: 'choose a destination that does not exist yet; this file system cannot exchange directories',
+        },
+      );
     }
   }
 

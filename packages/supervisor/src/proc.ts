@@ -51,7 +51,7 @@ export function splitTree(
 ): { tree: ProcessFacts[]; others: ProcessFacts[] } {
   const inTree = new Set([root]);
   // Parents may have higher pids than their children once pids have wrapped: repeat until nothing is added.
-  for (let before = 0; before !== inTree.size; ) {
+  for (let before = 0; before !== inTree.size;) {
     before = inTree.size;
     for (const process of processes) if (inTree.has(process.parentPid)) inTree.add(process.pid);
   }

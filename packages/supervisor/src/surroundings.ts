@@ -58,7 +58,8 @@ function readIdentity(path: string): Identity {
   const needText = (key: string): string => text(key) ?? '';
   const number = (key: string): number => {
     const found = entries.get(key);
-    if (typeof found !== 'number' || !Number.isSafeInteger(found)) throw broken(`${key} in ${path} is not a number`);
+    if (typeof found !== 'number' || !Number.isSafeInteger(found))
+      throw broken(`${key} in ${path} is not a number`);
     return found;
   };
   return {

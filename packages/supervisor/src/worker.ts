@@ -42,7 +42,10 @@ export async function main(): Promise<number> {
     if (request.dryRun === true) {
       voice.reported((await report(job)).findings);
     } else {
-      const taken = await takeCheckpoint(job, { prepared: () => voice.prepared(), resumed: () => voice.resumed() });
+      const taken = await takeCheckpoint(job, {
+        prepared: () => voice.prepared(),
+        resumed: () => voice.resumed(),
+      });
       voice.published(taken);
       if (request.stop === true) link.stop();
     }
@@ -64,7 +67,8 @@ function failureOf(error: unknown): Failure {
   if (!(error instanceof Error)) return { code: 'ERR_FORKPOINT_INTERNAL', message: String(error) };
   const code = 'code' in error && typeof error.code === 'string' ? error.code : 'ERR_FORKPOINT_INTERNAL';
   const hint = 'hint' in error && typeof error.hint === 'string' ? error.hint : undefined;
-  const resources = 'resources' in error && Array.isArray(error.resources) ? (error.resources as Resource[]) : [];
+  const resources =
+    'resources' in error && Array.isArray(error.resources) ? (error.resources as Resource[]) : [];
   return { code, message: error.message, resources, ...(hint === undefined ? {} : { hint }) };
 }
 
@@ -92,7 +96,8 @@ class Voice {
 
   prepared(): void {
     const { request } = this.#job;
-    if (request.op === 'prepare') this.#tell(this.#fifoOf(request.pid), { ...this.#head(), outcome: 'prepared' });
+    if (request.op === 'prepare')
+      this.#tell(this.#fifoOf(request.pid), { ...this.#head(), outcome: 'prepared' });
   }
 
   /** Members run again at once; what becomes of the image they hear when it is published. */
@@ -113,7 +118,15 @@ class Voice {
       if (this.#job.blockedAsker !== null) this.#tell(this.#plainFifo(), { ...image, outcome: 'continued' });
     }
     const { manifest, sizes, times } = taken;
-    this.#result({ v: 1, outcome: 'done', image: taken.image, id: manifest.id, generation: manifest.generation, sizes, times });
+    this.#result({
+      v: 1,
+      outcome: 'done',
+      image: taken.image,
+      id: manifest.id,
+      generation: manifest.generation,
+      sizes,
+      times,
+    });
   }
 
   reported(findings: readonly Resource[]): void {
@@ -123,7 +136,11 @@ class Voice {
       resources: findings,
     };
     if (this.#job.blockedAsker !== null || this.#announced() !== null) {
-      this.failed(findings.length === 0 ? { code: 'ERR_FORKPOINT_DRY_RUN', message: 'nothing stands in the way of a checkpoint' } : failure);
+      this.failed(
+        findings.length === 0
+          ? { code: 'ERR_FORKPOINT_DRY_RUN', message: 'nothing stands in the way of a checkpoint' }
+          : failure,
+      );
       return;
     }
     this.#result(findings.length === 0 ? { v: 1, outcome: 'done' } : { v: 1, outcome: 'failed', ...failure });

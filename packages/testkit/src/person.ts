@@ -33,7 +33,8 @@ export interface Person {
  */
 export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
   const engine = process.env['FORKPOINT_TEST_ENGINE'];
-  if (engine === undefined) throw new Error('FORKPOINT_TEST_ENGINE is not set: run these tests with `npm run test:engine`');
+  if (engine === undefined)
+    throw new Error('FORKPOINT_TEST_ENGINE is not set: run these tests with `npm run test:engine`');
   const isRoot = process.getuid?.() === 0;
   if (kind === 'root' && !isRoot) throw new Error('only root can be root');
   const uid = isRoot && kind === 'ordinary' ? ORDINARY : (process.getuid?.() ?? 0);
@@ -56,9 +57,14 @@ export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
     NO_COLOR: '1',
   };
   const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
-    new Running([...prefix, ...argv], { ...options, cwd: options.cwd ?? scratch, env: { ...env, ...options.env } });
+    new Running([...prefix, ...argv], {
+      ...options,
+      cwd: options.cwd ?? scratch,
+      env: { ...env, ...options.env },
+    });
   const command = join(root, 'bin/forkpoint');
-  const forkpoint = (args: readonly string[], options?: SpawnOptions): Running => start([command, ...args], options);
+  const forkpoint = (args: readonly string[], options?: SpawnOptions): Running =>
+    start([command, ...args], options);
   const finish = async (args: readonly string[], options: SpawnOptions = {}): Promise<Finished> => {
     const running = forkpoint(args, options);
     if (options.input === undefined) running.child.stdin?.end();
@@ -79,7 +85,8 @@ export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
     },
     leave: async () => {
       await endRuns(home);
-      for (const directory of [home, scratch]) rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
+      for (const directory of [home, scratch])
+        rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
     },
   };
 }
@@ -121,4 +128,3 @@ function isAlive(pid: number): boolean {
     return false;
   }
 }
-

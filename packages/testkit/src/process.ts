@@ -72,9 +72,13 @@ export class Running {
       const check = (): void => {
         const match = pattern.exec(this.stdout) ?? pattern.exec(this.stderr);
         if (match !== null) done(() => resolve(match));
-        else if (this.#result !== undefined) done(() => reject(this.#complaint(pattern, 'the program ended')));
+        else if (this.#result !== undefined)
+          done(() => reject(this.#complaint(pattern, 'the program ended')));
       };
-      const timer = setTimeout(() => done(() => reject(this.#complaint(pattern, `${timeoutMs} ms passed`))), timeoutMs);
+      const timer = setTimeout(
+        () => done(() => reject(this.#complaint(pattern, `${timeoutMs} ms passed`))),
+        timeoutMs,
+      );
       const done = (settle: () => void): void => {
         clearTimeout(timer);
         this.#listeners.delete(check);
@@ -97,7 +101,9 @@ export class Running {
   }
 
   #complaint(pattern: RegExp, why: string): Error {
-    return new Error(`${String(pattern)} did not appear: ${why}\nstdout: ${this.stdout}\nstderr: ${this.stderr}`);
+    return new Error(
+      `${String(pattern)} did not appear: ${why}\nstdout: ${this.stdout}\nstderr: ${this.stderr}`,
+    );
   }
 }
 
@@ -109,7 +115,11 @@ export async function runToEnd(argv: readonly string[], options: SpawnOptions = 
 }
 
 /** Asks again, every 20 ms, until something comes back; for facts that announce themselves in no other way. Fails after `timeoutMs`. */
-export async function eventually<T>(ask: () => T | undefined | Promise<T | undefined>, what: string, timeoutMs = 20_000): Promise<T> {
+export async function eventually<T>(
+  ask: () => T | undefined | Promise<T | undefined>,
+  what: string,
+  timeoutMs = 20_000,
+): Promise<T> {
   const deadline = Date.now() + timeoutMs;
   for (;;) {
     const answer = await ask();

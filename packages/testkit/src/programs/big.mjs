@@ -3,7 +3,8 @@ import { createHash, randomFillSync } from 'node:crypto';
 
 const buffers = Array.from({ length: 700 }, () => randomFillSync(Buffer.alloc(1 << 20)));
 const objects = new Map();
-for (let i = 0; i < 1_000_000; i++) objects.set(i, { id: i, text: `object ${i} ${i * 7919}`, list: [i, i + 0.5] });
+for (let i = 0; i < 1_000_000; i++)
+  objects.set(i, { id: i, text: `object ${i} ${i * 7919}`, list: [i, i + 0.5] });
 process.on('SIGUSR1', () => {
   const hash = createHash('sha1');
   for (const buffer of buffers) hash.update(buffer);

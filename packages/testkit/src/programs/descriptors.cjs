@@ -16,7 +16,8 @@ function watch(socket) {
   const seen = { events: [], data: '' };
   socket.setEncoding?.('utf8');
   socket.on('data', (text) => (seen.data += text));
-  for (const event of ['end', 'close', 'error']) socket.on(event, (value) => seen.events.push(value?.code ?? event));
+  for (const event of ['end', 'close', 'error'])
+    socket.on(event, (value) => seen.events.push(value?.code ?? event));
   return seen;
 }
 
@@ -36,7 +37,9 @@ const scenarios = {
     return { state: () => ({ port: server.address().port }) };
   },
   async http2() {
-    const server = require('node:http2').createServer((request, response) => response.end('hello over http/2'));
+    const server = require('node:http2').createServer((request, response) =>
+      response.end('hello over http/2'),
+    );
     await listen(server, 0, '127.0.0.1');
     return { state: () => ({ port: server.address().port }) };
   },
@@ -51,9 +54,10 @@ const scenarios = {
     const socket = net.connect(target);
     const seen = watch(socket);
     await once(socket, 'connect');
-    const again = () => new Promise((resolve, reject) => {
-      net.connect(target).setEncoding('utf8').once('data', resolve).on('error', reject).write('again');
-    });
+    const again = () =>
+      new Promise((resolve, reject) => {
+        net.connect(target).setEncoding('utf8').once('data', resolve).on('error', reject).write('again');
+      });
     return {
       state: () => ({ ...seen, isDestroyed: socket.destroyed }),
       write: (text) => socket.write(text),
@@ -134,7 +138,8 @@ async function start() {
   const server = require('node:http').createServer(async (request, response) => {
     try {
       const [, , verb, ...words] = request.url.split('/');
-      const result = verb === undefined ? await state() : await verbs[verb](decodeURIComponent(words.join('/')));
+      const result =
+        verb === undefined ? await state() : await verbs[verb](decodeURIComponent(words.join('/')));
       response.end(JSON.stringify(result ?? null));
     } catch (error) {
       response.statusCode = 500;

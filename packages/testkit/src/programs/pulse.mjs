@@ -9,7 +9,11 @@ const blocks = [];
 if (modes[0] === 'big') {
   for (let i = 0; i < Number(modes[1]); i++) blocks.push(randomFillSync(Buffer.alloc(1 << 20)));
 }
-const digest = () => blocks.reduce((hash, block) => hash.update(block), createHash('sha256')).digest('hex').slice(0, 16);
+const digest = () =>
+  blocks
+    .reduce((hash, block) => hash.update(block), createHash('sha256'))
+    .digest('hex')
+    .slice(0, 16);
 // Resources are held weakly.
 globalThis.resource = {
   async beforeCheckpoint() {

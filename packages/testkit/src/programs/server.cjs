@@ -12,7 +12,12 @@ setInterval(() => {
   last = performance.now();
 }, 5);
 
-fastify.get('/', () => ({ hits: ++hits, pid: process.pid, size: cache.size, color: process.env.COLOR ?? null }));
+fastify.get('/', () => ({
+  hits: ++hits,
+  pid: process.pid,
+  size: cache.size,
+  color: process.env.COLOR ?? null,
+}));
 fastify.get('/item/:id', (request) => cache.get(`key ${request.params.id}`));
 fastify.get('/random', () => ({
   random: Math.random(),
