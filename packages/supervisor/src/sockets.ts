@@ -56,7 +56,7 @@ function inetSocket(kind: 'tcp' | 'udp', line: string): SocketFacts | null {
     kind,
     inode: number,
     address: inetText(local),
-    peer: /:0000$/.test(remote) ? null : inetText(remote),
+    peer: remote.endsWith(':0000') ? null : inetText(remote),
     isListening: kind === 'tcp' && state === TCP_LISTEN,
     isStream: kind === 'tcp',
     peerInode: null,
@@ -79,7 +79,8 @@ function hostText(bytes: readonly number[]): string {
   if (bytes.length === 4) return bytes.join('.');
   if (bytes.slice(0, 10).every((byte) => byte === 0) && bytes[10] === 255) return bytes.slice(12).join('.');
   const groups: string[] = [];
-  for (let at = 0; at < bytes.length; at += 2) groups.push((((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
+  for (let at = 0; at < bytes.length; at += 2)
+    groups.push((((bytes[at] ?? 0) << 8) | (bytes[at + 1] ?? 0)).toString(16));
   const host = groups.join(':').replace(/(^|:)(0(:|$)){2,}/, '::');
   return `[${host}]`;
 }
