@@ -328,18 +328,8 @@ export class Member {
   #writeInfo(score?: Readonly<Record<string, number>>): void {
     const { pid, ppid, title, argv, version } = process;
     const runtime = { name: 'node', version };
-    const startedAt = this.#startedAt;
-    this.#parts.control.writeInfo({
-      v: 1,
-      pid,
-      ppid,
-      runtime,
-      title,
-      argv,
-      hooks: true,
-      startedAt,
-      ...(score === undefined ? {} : { score }),
-    });
+    const who = { v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt: this.#startedAt };
+    this.#parts.control.writeInfo(score === undefined ? who : { ...who, score });
   }
 }
 
