@@ -1,4 +1,5 @@
 import {
+  chmodSync,
   closeSync,
   constants,
   copyFileSync,
@@ -27,6 +28,8 @@ export function moveLayers(directory: string, moves: readonly LayerMove[]): void
   for (const move of moves) {
     const layer = join(directory, LAYERS, move.layer);
     renameSync(join(directory, move.pages), layer);
+    // CRIU compares the mode of what it maps: a copy made elsewhere has this one too.
+    chmodSync(layer, 0o600);
     const from = openSync(layer, 'r');
     const to = openSync(join(directory, move.pages), 'wx', 0o600);
     try {

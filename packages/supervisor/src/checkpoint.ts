@@ -12,7 +12,7 @@ import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
 import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
-import { linkImage } from './link-image.ts';
+import { adoptInherited, linkImage } from './link-image.ts';
 import { locksOf } from './locks.ts';
 import { leftOut, look, outsideSockets } from './look.ts';
 import type { Look } from './look.ts';
@@ -25,6 +25,7 @@ import { scoreOf } from './score.ts';
 import { frozenMs } from './statistics.ts';
 import { openSource } from './source.ts';
 import type { Surroundings } from './surroundings.ts';
+import { watchedPaths } from './watched.ts';
 
 /** Longest time for members to come to a halt when the request names none, in milliseconds. */
 const READY_MS = 10_000;
@@ -63,7 +64,10 @@ export interface Job {
 
 /** Looks at the program only: every finding, with nothing stopped and nothing written. */
 export async function report(job: Job): Promise<Look> {
-  return await look(job.surroundings.rootPid, { ignore: new Set([process.pid]), peers: () => job.link.peers() });
+  return await look(job.surroundings.rootPid, {
+    ignore: new Set([process.pid]),
+    peers: () => job.link.peers(),
+  });
 }
 
 /**
@@ -81,6 +85,8 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
   let stopped: readonly number[] = [];
   try {
     const members = request.uncoordinated === true ? [] : membersOf(job, before);
+    // Nobody is kept waiting by the search.
+    const watched = before.watchesFiles ? watchedPaths(before.tree.map(({ pid }) => pid)) : [];
     progress.prepared();
     await gather(link, {
       controlDirectory: surroundings.controlDirectory,
@@ -92,10 +98,16 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     });
     const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
     const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
-    if (request.stop === true) stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
-    const dumped = await dump(job, before, destination);
+    if (request.stop === true)
+      stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
+    const dumped = await dump(job, before, destination, watched);
     if (request.stop !== true) progress.resumed();
-    const manifest = finishImage(job, destination.temporary, { members, commands, score, taken: dumped.taken });
+    const manifest = finishImage(job, destination.temporary, {
+      members,
+      commands,
+      score,
+      taken: dumped.taken,
+    });
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     return {
       image: destination.path,
@@ -138,14 +150,19 @@ interface Dumped {
   readonly taken: { readonly wallMs: number; readonly monotonicNs: bigint };
 }
 
-async function dump(job: Job, before: Look, destination: Destination): Promise<Dumped> {
+async function dump(
+  job: Job,
+  before: Look,
+  destination: Destination,
+  watched: readonly string[],
+): Promise<Dumped> {
   const { link, request, surroundings } = job;
   const args = dumpArguments({
     root: surroundings.rootPid,
     imageDir: destination.temporary,
     logName: 'dump.log',
     leave: request.stop === true ? 'stopped' : 'running',
-    inotifyPaths: before.watchesFiles ? before.workingDirectories : [],
+    inotifyPaths: watched,
     ...(await outsideSockets(before.tree, () => link.peers())),
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
@@ -159,8 +176,8 @@ async function dump(job: Job, before: Look, destination: Destination): Promise<D
 }
 
 /** Rewrites CRIU's files, and adds ours. The dump's log and statistics go: they are of no use to a restore. */
-function finishImage(
-  job: Job,
+export function finishImage(
+  job: Pick<Job, 'request' | 'surroundings' | 'versions' | 'ready' | 'blockedAsker'>,
   directory: string,
   facts: Pick<Parameters<typeof describe>[1], 'members' | 'commands' | 'score' | 'taken'>,
 ): { manifest: Manifest; sizes: Taken['sizes'] } {
@@ -171,14 +188,17 @@ function finishImage(
     zombies: earlierZombies(surroundings.identity),
   });
   const lost = changed.notes.filter(({ severity }) => severity === 'lost');
-  if (lost.length > 0) throw cannotCheckpoint(lost.map(({ code, message, pid, fd }) => lostFinding(code, message, pid, fd)));
+  if (lost.length > 0)
+    throw cannotCheckpoint(lost.map(({ code, message, pid, fd }) => lostFinding(code, message, pid, fd)));
   for (const [name, bytes] of changed.files) {
     // A new file rather than a change in place: the old one may be a hard link.
     rmSync(join(directory, name), { force: true });
     writeFileSync(join(directory, name), bytes, { mode: 0o600 });
   }
-  for (const name of ['dump.log', 'stats-dump', ...changed.unused]) rmSync(join(directory, name), { force: true });
-  if (job.request.link !== false) linkImage(directory, surroundings);
+  for (const name of ['dump.log', 'stats-dump', ...changed.unused])
+    rmSync(join(directory, name), { force: true });
+  if (job.request.link === false) adoptInherited(directory, surroundings);
+  else linkImage(directory, surroundings);
   const summary = summarize(openSource(directory));
   const manifest = describe(directory, {
     ...facts,
@@ -194,7 +214,10 @@ function finishImage(
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
     locks: locksOf(openSource(directory), summary),
-    blocked: [...[...job.ready].map(({ pid }) => `members/${pid}/outcome`), ...(job.blockedAsker === null ? [] : [job.blockedAsker])],
+    blocked: [
+      ...[...job.ready].map(({ pid }) => `members/${pid}/outcome`),
+      ...(job.blockedAsker === null ? [] : [job.blockedAsker]),
+    ],
     hasIpcObjects: changed.hasIpcObjects,
     parts: partsOf(directory),
     criu: ['--file-locks', ...(changed.datagramPeers.length > 0 ? ['--ext-unix-sk'] : [])],
@@ -202,7 +225,9 @@ function finishImage(
   });
   writeFileSync(join(directory, 'manifest.json'), serializeManifest(manifest), { mode: 0o600 });
   writeFileSync(join(directory, 'restore.plan'), encodeRestorePlan(plan), { mode: 0o600 });
-  writeFileSync(join(directory, 'restore'), restoreScript(process.env['FORKPOINT_LIB'] ?? ''), { mode: 0o700 });
+  writeFileSync(join(directory, 'restore'), restoreScript(process.env['FORKPOINT_LIB'] ?? ''), {
+    mode: 0o700,
+  });
   const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
   return { manifest, sizes: { total: bytesOf(directory), pages } };
 }
@@ -211,20 +236,28 @@ function lostFinding(kind: string, what: string, pid: number | undefined, fd: nu
   return { kind, what, ...(pid === undefined ? {} : { pid }), ...(fd === undefined ? {} : { fd }) };
 }
 
-function cannotCheckpoint(findings: readonly Resource[]): SupervisorError {
+/** Returns the error that names everything that stands in the way. */
+export function cannotCheckpoint(findings: readonly Resource[]): SupervisorError {
   const list = findings.map(({ what }) => what);
   return new SupervisorError(
     'ERR_FORKPOINT_CANNOT_CHECKPOINT',
-    findings.length === 1 ? `the program cannot be checkpointed: ${list[0]}` : `${findings.length} things stand in the way of a checkpoint`,
+    findings.length === 1
+      ? `the program cannot be checkpointed: ${list[0]}`
+      : `${findings.length} things stand in the way of a checkpoint`,
     { resources: findings },
   );
 }
 
-function dumpFailure(directory: string, status: number | 'timeout'): SupervisorError {
+/** Returns the error for a dump that did not end with 0, with the cause from CRIU's log in `directory`. */
+export function dumpFailure(directory: string, status: number | 'timeout'): SupervisorError {
   if (status === 'timeout') {
-    return new SupervisorError('ERR_FORKPOINT_TIMEOUT', 'criu did not finish the dump in time and was ended', {
-      hint: 'raise the limit with `--timeout SECONDS`',
-    });
+    return new SupervisorError(
+      'ERR_FORKPOINT_TIMEOUT',
+      'criu did not finish the dump in time and was ended',
+      {
+        hint: 'raise the limit with `--timeout SECONDS`',
+      },
+    );
   }
   const log = readEngineLog(readText(join(directory, 'dump.log')) ?? '');
   process.stderr.write(log.errors.map((line) => `${line}\n`).join(''));
@@ -253,7 +286,8 @@ function bytesOf(directory: string): number {
     .reduce((sum, status) => sum + (status.isFile() ? status.size : 0), 0);
 }
 
-function commandOf(pid: number): string[] {
+/** Returns the argument vector of a process; empty for a zombie. */
+export function commandOf(pid: number): string[] {
   return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
 }
 

@@ -1,7 +1,8 @@
 import { closeSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
-import { adoptLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
+import { ImageDirectory } from '@forkpoint/image';
+import { adoptLayers, inheritedLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
 import type { LinkReport } from '@forkpoint/linker';
 import { openSource } from './source.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -32,6 +33,7 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
       layersPath,
       layerName: (pid) => `${unique}-${pid}.pages`,
       shimName: SHIM,
+      ...thresholdFrom(process.env),
     });
     moveLayers(directory, linked.moves);
     adoptLayers(join(surroundings.controlDirectory, LAYERS), directory, linked.inherited);
@@ -43,4 +45,19 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
   } finally {
     for (const fd of open.values()) closeSync(fd);
   }
+}
+
+/**
+ * Gives an image that is not to be linked its own names for the layers that the program has mapped since an earlier
+ * restore: what it has not changed since lies only there. Throws ImageError and system errors.
+ */
+export function adoptInherited(directory: string, { controlDirectory }: Surroundings): void {
+  const layersPath = join(controlDirectory, LAYERS);
+  adoptLayers(layersPath, directory, inheritedLayers(new ImageDirectory(openSource(directory)), layersPath));
+}
+
+// Tests link with other thresholds: at 8 pages most of a small program stays unlinked.
+function thresholdFrom(env: Readonly<Record<string, string | undefined>>): { threshold?: number } {
+  const pages = Number(env['FORKPOINT_LINK_THRESHOLD'] ?? 'none');
+  return Number.isSafeInteger(pages) && pages > 0 ? { threshold: pages } : {};
 }

@@ -1,0 +1,121 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, fetchText } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { parse, restoreAnywhere, startServer } from './helpers.ts';
+import { living } from './pods.ts';
+
+/** Bytes of the files directly in an image and of its layers. */
+function sizesOf(image: string): { own: number; layers: number } {
+  const sizes = (directory: string, pattern: RegExp) =>
+    readdirSync(directory)
+      .filter((name) => pattern.test(name))
+      .reduce((sum, name) => sum + statSync(join(directory, name)).size, 0);
+  return { own: sizes(image, /^pages-\d+\.img$/), layers: sizes(join(image, 'layers'), /\.pages$/) };
+}
+
+/** A random order that the printed seed repeats. */
+function shuffled<T>(items: readonly T[], seed: number): T[] {
+  let state = seed;
+  const keyed = items.map((item) => {
+    state = (Math.imul(state, 1_103_515_245) + 12_345) >>> 0;
+    return { item, key: state };
+  });
+  return keyed.sort((a, b) => a.key - b.key).map(({ item }) => item);
+}
+
+const hits = async (port: number) => parse<{ hits: number }>(await fetchText(port)).hits;
+
+describe('a linked image', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  test('holds at least 95% of a warm Node server’s pages in layers, which clones map', async () => {
+    const { run } = await startServer(person);
+    await person.json(['checkpoint', run.id, './shared']);
+    const image = join(person.scratch, 'shared');
+    const { own, layers } = sizesOf(image);
+    assert.ok((layers - own) / layers >= 0.95, `${own} of ${layers} bytes are not linked`);
+    const clone = await restoreAnywhere(person, image);
+    const found = (await living(person)).find(({ id }) => id === clone.run.id);
+    const maps = readFileSync(`/proc/${found?.hostPid}/maps`, 'utf8');
+    assert.match(maps, /\/layers\/[0-9a-f]+-\d+\.pages$/m);
+    assert.match(await fetchText(clone.port, '/item/19999'), /value 19999/);
+  });
+
+  test('depends on nothing: images are moved and deleted under running programs, which checkpoint again', async () => {
+    const { run } = await startServer(person);
+    const [base, moved, next] = ['base', 'moved', 'next'].map((name) => join(person.scratch, name)) as [
+      string,
+      string,
+      string,
+    ];
+    await person.json(['checkpoint', run.id, base, '--stop']);
+    renameSync(base, moved);
+    const first = await restoreAnywhere(person, moved);
+    rmSync(moved, { recursive: true });
+    assert.match(await fetchText(first.port, '/item/12345'), /value 12345/);
+    const taken = (await person.json(['checkpoint', first.run.id, next, '--stop'])) as { generation: number };
+    assert.equal(taken.generation, 1);
+    const second = await restoreAnywhere(person, next);
+    assert.match(await fetchText(second.port, '/item/12345'), /value 12345/);
+    assert.equal(await hits(second.port), 1);
+  });
+
+  test('goes to another file system, where its layers are copies', async () => {
+    const { run } = await startServer(person);
+    await person.json(['checkpoint', run.id, './here', '--stop']);
+    const clone = await restoreAnywhere(person, join(person.scratch, 'here'));
+    const elsewhere = `/dev/shm/forkpoint-test-${process.pid}`;
+    try {
+      await person.json(['checkpoint', clone.run.id, elsewhere, '--stop']);
+      const again = await restoreAnywhere(person, elsewhere);
+      assert.match(await fetchText(again.port, '/item/7'), /value 7/);
+    } finally {
+      rmSync(elsewhere, { recursive: true, force: true });
+    }
+  });
+});
+
+describe('JDK-8339663: images over each other on one path', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  test('linked and not linked, full and incremental, in random order: each restores with its own state', async (context) => {
+    const seed = Date.now() % 1_000_000;
+    context.diagnostic(`seed ${seed}`);
+    const { run, port } = await startServer(person);
+    const path = join(person.scratch, 'one-path');
+    await person.json(['checkpoint', run.id, path]);
+    const oldest = await restoreAnywhere(person, path);
+    const sources = [
+      { id: run.id, port },
+      { id: oldest.run.id, port: oldest.port },
+    ];
+    const kinds = sources.flatMap((source) => [[], ['--no-link']].map((flags) => ({ source, flags })));
+    for (const { source, flags } of shuffled([...kinds, ...kinds, ...kinds], seed)) {
+      const count = await hits(source.port);
+      await person.json(['checkpoint', source.id, path, ...flags]);
+      const restored = await restoreAnywhere(person, path);
+      assert.equal(await hits(restored.port), count + 1);
+      await person.finish(['kill', restored.run.id, '--signal', 'KILL']);
+    }
+    assert.match(
+      await fetchText(oldest.port, '/item/19999'),
+      /value 19999/,
+      'the oldest restore answers to the end',
+    );
+    assert.deepEqual(
+      readdirSync(person.scratch).filter((name) => name.includes('.tmp')),
+      [],
+    );
+  });
+});
