@@ -33,7 +33,7 @@ struct text {
   size_t length, capacity;
 };
 
-enum slot_kind { SLOT_STDIN, SLOT_STDOUT, SLOT_STDERR, SLOT_TCP, SLOT_UNIX };
+enum slot_kind { SLOT_STDIN, SLOT_STDOUT, SLOT_STDERR, SLOT_TCP, SLOT_UNIX, SLOT_FILE };
 
 struct slot {
   enum slot_kind kind;
@@ -41,7 +41,7 @@ struct slot {
   int flags;     // the open flags that the image records; O_NONBLOCK is set again from them
   int pollable;  // the program waits for it with epoll: a regular file may not take its place
   char **field;  // what follows by kind, see ARCHITECTURE.md
-  char *address; // tcp, unix: where it listens now
+  char *address; // tcp, unix: where it listens now; file: what --fd names, NULL for the file it was
   int fd;        // what fills it; -1 until known
 };
 

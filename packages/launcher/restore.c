@@ -44,6 +44,7 @@ static void parse(struct options *options, char **arguments) {
     else if ((value = option_value("--cwd", &at)) != NULL) options->cwd = value;
     else if (options->envs < OPTIONS_MAX && (value = option_value("--env", &at)) != NULL) options->env[options->envs++] = value;
     else if (options->listens < OPTIONS_MAX && (value = option_value("--listen", &at)) != NULL) options->listen[options->listens++] = value;
+    else if (options->files < OPTIONS_MAX && (value = option_value("--fd", &at)) != NULL) options->file[options->files++] = value;
     else if ((value = option_value("--timeout", &at)) != NULL) {
       char *end;
       options->timeout_ms = (long)(strtod(value, &end) * 1000);
@@ -184,7 +185,7 @@ static const char *json_environment(const struct options *options) {
   return text.bytes;
 }
 
-static char *absolute(const char *path) {
+char *absolute(const char *path) {
   char cwd[4096];
   if (path[0] == '/') return must(strdup(path));
   if (getcwd(cwd, sizeof cwd) == NULL) bail(EXIT_OURS, "cannot find out the working directory:");
@@ -306,6 +307,7 @@ int restore_main(int count, char **arguments) {
   check_locks(&options, run.plan);
   read_slots(&options, &run);
   open_sockets(&options, &run);
+  check_file_slots(&options, &run);
   make_run_directory(&run, &options);
   const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
   worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");

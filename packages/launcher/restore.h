@@ -8,8 +8,8 @@
 
 struct options {
   const char *image, *name, *to, *cwd;
-  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX];
-  size_t envs, listens;
+  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX], *file[OPTIONS_MAX];
+  size_t envs, listens, files;
   char **args;
   int detach, json, no_reseed;
   long timeout_ms;
@@ -19,8 +19,12 @@ struct options {
 // Hands over to the command line, which explains the reason.
 void explain(const struct options *options, const char *reason, const char *detail) __attribute__((noreturn));
 
+// Returns a path as an absolute one.
+char *absolute(const char *path);
+
 // slots.c
 void read_slots(const struct options *options, struct run *run);
 void open_sockets(const struct options *options, struct run *run);
+void check_file_slots(const struct options *options, struct run *run);
 
 #endif

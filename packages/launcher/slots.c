@@ -144,18 +144,59 @@ void open_sockets(const struct options *options, struct run *run) {
 
 void read_slots(const struct options *options, struct run *run) {
   static const struct { const char *name; enum slot_kind kind; size_t fields; } kinds[] = {
-      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 3}};
+      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 3},
+      {"file", SLOT_FILE, 2}};
+  const size_t known = sizeof kinds / sizeof *kinds;
   for (size_t i = 0; i < run->plan->count; i++) {
     const struct record *record = &run->plan->record[i];
     if (strcmp(record->key, "slot") != 0) continue;
     struct slot *slot = &run->slot[run->slots++];
     size_t k = 0;
     if (run->slots == SLOTS_MAX || record->count < 5) explain(options, "plan", "slot");
-    while (k < 5 && strcmp(kinds[k].name, record->field[1]) != 0) k++;
-    if (k == 5 || record->count < 5 + kinds[k].fields) explain(options, "plan", record->field[1]);
+    while (k < known && strcmp(kinds[k].name, record->field[1]) != 0) k++;
+    if (k == known || record->count < 5 + kinds[k].fields) explain(options, "plan", record->field[1]);
     *slot = (struct slot){kinds[k].kind, record->field[0], record->field[2], atoi(record->field[3]), atoi(record->field[4]),
                           record->field + 5, NULL, -1};
   }
+}
+
+static int errno_of_access(const char *path, int mode) { return access(path, mode) == 0 ? 0 : errno; }
+
+// Files that the launcher opens: each has to be there, or to be one that can be made.
+void check_file_slots(const struct options *options, struct run *run) {
+  int used[OPTIONS_MAX] = {0};
+  for (size_t i = 0; i < run->slots; i++) {
+    struct slot *slot = &run->slot[i];
+    if (slot->kind != SLOT_FILE) continue;
+    for (size_t j = 0; j < options->files; j++) {
+      const char *equals = strchr(options->file[j], '=');
+      size_t length = equals == NULL ? 0 : (size_t)(equals - options->file[j]);
+      if (length == 0 || strlen(slot->id) != length || strncmp(slot->id, options->file[j], length) != 0) continue;
+      used[j] = 1;
+      slot->address = absolute(equals + 1);
+    }
+    const char *path = slot->address != NULL ? slot->address : slot->field[0];
+    int mode = (slot->flags & O_ACCMODE) == O_RDONLY ? R_OK : (slot->flags & O_ACCMODE) == O_WRONLY ? W_OK : R_OK | W_OK;
+    char *directory = must(strdup(path)), *slash = strrchr(directory, '/');
+    if (slash != NULL) slash[slash == directory ? 1 : 0] = 0;
+    int can_make = (mode & W_OK) != 0 && errno_of_access(path, mode) == ENOENT && access(directory, W_OK | X_OK) == 0;
+    if (access(path, mode) != 0 && !can_make) explain(options, "slot-file", path);
+    free(directory);
+  }
+  for (size_t j = 0; j < options->files; j++)
+    if (!used[j]) explain(options, "no-file-slot", options->file[j]);
+}
+
+// In the pod: a descriptor of another mount namespace could not be dumped again.
+static int open_file_slot(const struct slot *slot) {
+  const char *path = slot->address != NULL ? slot->address : slot->field[0];
+  int wanted = O_ACCMODE | O_APPEND | O_NONBLOCK | O_SYNC | O_DIRECT | O_LARGEFILE | O_NOATIME;
+  int flags = slot->flags & wanted, create = (flags & O_ACCMODE) == O_RDONLY ? 0 : O_CREAT;
+  // A FIFO is never waited for: what it is read from or written to comes later.
+  int fd = open(path, flags | create | O_CLOEXEC | O_NOCTTY | O_NONBLOCK, 0666);
+  if (fd < 0) bail(EXIT_OURS, "cannot open %s for the slot %s:", path, slot->id);
+  if (slot->address == NULL && (flags & O_APPEND) == 0) lseek(fd, atoll(slot->field[1]), SEEK_SET);
+  return fd;
 }
 
 // In the pod: the program's own descriptors 0 to 2, where the image has slots for them.
@@ -163,6 +204,7 @@ void restore_fill_slots(struct run *run) {
   for (size_t i = 0; i < run->slots; i++) {
     struct slot *slot = &run->slot[i];
     if (slot->kind <= SLOT_STDERR) slot->fd = pod_open_stdio(run, (int)slot->kind);
+    if (slot->kind == SLOT_FILE) slot->fd = open_file_slot(slot);
     // What is passed keeps its own flags in the kernel, so O_NONBLOCK has to be as the program left it: a blocking
     // end of a channel hangs it.
     int is_file = slot->kind <= SLOT_STDERR && run->stdio[slot->kind].kind != STDIO_PASS && run->stdio[slot->kind].kind != STDIO_PUMP;

@@ -123,8 +123,9 @@ export async function beginNative(
   program: string,
   scenario: string,
   argument = '',
+  flags: readonly string[] = [],
 ): Promise<string> {
-  const { id } = (await person.json(['run', '-d', '--', program, scenario, argument])) as Started;
+  const { id } = (await person.json(['run', '-d', ...flags, '--', program, scenario, argument])) as Started;
   await eventually(() => (/^ready$/m.test(logOf(person, id)) ? true : undefined), `${scenario} ready`);
   return id;
 }

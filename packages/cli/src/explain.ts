@@ -65,6 +65,16 @@ const REASONS: Readonly<
     text: (detail) => `--listen ${detail} names no slot of the image`,
     hint: 'See the slots with `forkpoint inspect IMAGE`',
   },
+  'no-file-slot': {
+    kind: 'address',
+    text: (detail) => `--fd ${detail} names no file slot of the image`,
+    hint: 'See the slots with `forkpoint inspect IMAGE`',
+  },
+  'slot-file': {
+    kind: 'file',
+    text: (detail) => `the file ${detail} of a slot cannot be opened`,
+    hint: 'Give another file: --fd SLOT=PATH',
+  },
   'mount-point': {
     kind: 'control',
     text: (detail) => `the control directory ${detail} cannot be made`,

@@ -1,7 +1,13 @@
 import { createHash } from 'node:crypto';
-import { access, constants, mkdir, stat, symlink, writeFile } from 'node:fs/promises';
+import { access, constants, mkdir, readFile, stat, symlink, writeFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
-import { checkPattern, encodeRunPlan } from '@forkpoint/manifest';
+import {
+  checkPattern,
+  encodeRunPlan,
+  ManifestError,
+  parseFdPolicies,
+  POLICY_FILE,
+} from '@forkpoint/manifest';
 import { checkName, defaultName, ensureHome, errnoOf, listRuns, newId, reasonOf } from '@forkpoint/store';
 import { packageFiles } from './context.ts';
 import type { Cli, PackageFiles } from './context.ts';
@@ -18,6 +24,8 @@ export interface RunRequest {
   readonly env?: Readonly<Record<string, string>> | undefined;
   /** Absolute, or relative to the context's directory. */
   readonly cwd?: string | undefined;
+  /** A file with rules for descriptors, absolute or relative to the context's directory. */
+  readonly fdPolicy?: string | undefined;
   readonly isDetached: boolean;
   readonly isJson: boolean;
   /** Whether the library and the shim are preloaded. */
@@ -40,6 +48,8 @@ export async function prepareRun(cli: Cli, request: RunRequest): Promise<string>
   const name = await nameOf(cli, request);
   const file = findProgram(request.command[0] ?? '', request.env?.['PATH'] ?? cli.env['PATH'], cwd);
   const env = await programEnvironment(cli, request, files);
+  const policy = await policyFile(cli, request.fdPolicy, cwd);
+  if (policy !== undefined) env['FORKPOINT_FD_POLICY'] = policy;
   const id = newId();
   const dir = join(cli.places.runs, id);
   for (const directory of [dir, join(dir, 'ctl'), join(dir, 'results')])
@@ -94,6 +104,27 @@ async function workingDirectory(cli: Cli, given: string | undefined): Promise<st
     });
   }
   throw new CliError(`the working directory ${cwd} is not a directory`, { exitCode: EXIT.ours });
+}
+
+/** Checks the rules for descriptors before the program starts; returns the path of the file that the user named. */
+async function policyFile(cli: Cli, given: string | undefined, cwd: string): Promise<string | undefined> {
+  const path = given === undefined ? join(cwd, POLICY_FILE) : resolve(cli.cwd, given);
+  let content: string;
+  try {
+    content = await readFile(path, 'utf8');
+  } catch (error) {
+    if (given === undefined && errnoOf(error) === 'ENOENT') return undefined;
+    throw new CliError(`the descriptor policies ${path} cannot be read: ${reasonOf(error)}`, {
+      exitCode: EXIT.ours,
+    });
+  }
+  try {
+    parseFdPolicies(content, path);
+  } catch (error) {
+    const hint = error instanceof ManifestError ? error.hint : undefined;
+    throw new CliError(reasonOf(error), { code: 'ERR_FORKPOINT_POLICY', exitCode: EXIT.ours, hint });
+  }
+  return given === undefined ? undefined : path;
 }
 
 async function nameOf(cli: Cli, request: RunRequest): Promise<string> {

@@ -7,6 +7,7 @@ import { bytesToText } from './text.ts';
 import { FILE_TYPES, type FileType } from './vma.ts';
 
 /** Socket types and states as the kernel numbers them. */
+export const SOCK_DGRAM = 2;
 export const SOCK_STREAM = 1;
 export const SOCK_SEQPACKET = 5;
 export const TCP_ESTABLISHED = 1;

@@ -1,12 +1,13 @@
 export { areasOf, memoryOf } from './areas.ts';
 export type { AreaKind, AreaSummary } from './areas.ts';
-export { changedArea, regularFile } from './build.ts';
+export { changedArea, regularFile, unixSocket } from './build.ts';
 export { DEFAULT_LIMITS, decodeImage, encodeImage } from './codec.ts';
 export type { Entry, ImageFile, Limits, MessageFile, PagemapFile, RawFile } from './codec.ts';
 export {
   FileTable,
   inetAddress,
   pipeOf,
+  SOCK_DGRAM,
   SOCK_SEQPACKET,
   SOCK_STREAM,
   TCP_ESTABLISHED,

@@ -4,6 +4,7 @@ export type ManifestErrorCode =
   | 'ERR_FORKPOINT_MANIFEST_INVALID'
   | 'ERR_FORKPOINT_MANIFEST_NEWER'
   | 'ERR_FORKPOINT_PATTERN'
+  | 'ERR_FORKPOINT_POLICY'
   | 'ERR_FORKPOINT_PROTOCOL';
 
 /** The error that this package throws; `hint`, when present, names what to do next. */

@@ -18,10 +18,12 @@ export type { ClockTime, PlanFile, PlanLock, PlanPart, RestorePlan } from './res
 export { restorePlanOf } from './restore-plan-of.ts';
 export type { RestorePlanExtra } from './restore-plan-of.ts';
 export { TCP_OPTIONS } from './slot.ts';
-export type { Slot, StdioSlot, TcpOption, TcpSlot, UnixSlot } from './slot.ts';
+export type { FileSlot, Slot, StdioSlot, TcpOption, TcpSlot, UnixSlot } from './slot.ts';
 export { FORMAT_VERSION } from './manifest.ts';
 export type { Manifest, ManifestFile, ManifestLayer, ManifestProcess, ManifestSlot } from './manifest.ts';
 export { MAX_MANIFEST_LENGTH, parseManifest, serializeManifest } from './parse-manifest.ts';
+export { matchPolicy, parseFdPolicies, POLICY_ACTIONS, POLICY_FILE, POLICY_KINDS } from './fd-policies.ts';
+export type { PolicyAction, PolicyKind, PolicyRule, PolicyTarget } from './fd-policies.ts';
 export { checkPattern, expandPattern, hasPattern } from './pattern.ts';
 export type { PatternValues } from './pattern.ts';
 export { parseRequest, PROTOCOL_VERSION, serializeOutcome, serializeRequest } from './protocol.ts';

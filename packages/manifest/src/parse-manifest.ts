@@ -64,10 +64,13 @@ const unixSlot = object({
   mode: integer(0, 0o7777),
 });
 
+const fileSlot = object({ ...slotBase, kind: oneOf('file'), path: text(PATH_MAX, /^\//), position: count });
+
 const slot: Check<ManifestSlot> = (value, where) => {
   const kind = plainObject(value, where)['kind'];
   if (kind === 'tcp') return tcpSlot(value, where);
   if (kind === 'unix') return unixSlot(value, where);
+  if (kind === 'file') return fileSlot(value, where);
   return stdioSlot(value, where);
 };
 

@@ -199,6 +199,7 @@ function slotFields(slot: Slot): string[] {
     return [...base, String(family), address, String(port), String(backlog), options.join(',')];
   }
   if (slot.kind === 'unix') return [...base, slot.path, String(slot.backlog), slot.mode.toString(8)];
+  if (slot.kind === 'file') return [...base, slot.path, String(slot.position)];
   return base;
 }
 
@@ -242,6 +243,8 @@ function slotOf(fields: readonly string[]): Slot {
         mode: Number.parseInt(mode, 8),
       };
     }
+    case 'file':
+      return { ...base, kind, path: at(5), position: integerOf(at(6), 'slot') };
     default:
       throw invalid(`the plan record "slot" has the unknown kind ${quoted(kind)}`);
   }

@@ -40,5 +40,14 @@ export interface UnixSlot extends SlotBase {
   readonly mode: number;
 }
 
+/** A file that the launcher opens: one with a policy. */
+export interface FileSlot extends SlotBase {
+  readonly kind: 'file';
+  /** Opened unless `--fd` names another one. */
+  readonly path: string;
+  /** Offset in bytes, of no meaning with O_APPEND. */
+  readonly position: number;
+}
+
 /** A named place in an image that the restorer fills with a real descriptor. */
-export type Slot = StdioSlot | TcpSlot | UnixSlot;
+export type Slot = StdioSlot | TcpSlot | UnixSlot | FileSlot;

@@ -1,7 +1,10 @@
 export { rewrite } from './rewrite.ts';
 export type {
   DescriptorPlace,
+  FileSlot,
   Note,
+  Policy,
+  PolicyOf,
   RewriteOptions,
   RewriteResult,
   Slot,

@@ -10,6 +10,7 @@ import {
   type unix_sk_entry,
 } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
+import type { Decisions } from './policies.ts';
 import { pollWatch, putSlot, slotKey } from './slot-file.ts';
 import type { Slot, TcpOption } from './types.ts';
 
@@ -23,13 +24,15 @@ const PERMISSIONS = 0o7777;
  * program's own that nobody has accepted yet: CRIU has to connect to the very socket again (`peer` of the client is then
  * the listener's inode, dump_one_unix_fd in criu/sk-unix.c). Accepted connections refer to each other, not to it.
  */
-export function slotListeners(draft: Draft): void {
+export function slotListeners(draft: Draft, decisions: Decisions = new Map()): void {
   const isWatched = pollWatch(draft);
   const table = draft.table;
   for (const file of table.byId.values()) {
+    const policy = decisions.get(file.id);
+    if (policy?.action === 'ignore') continue;
     const slot = tcpSlot(file.isk) ?? unixSlot(draft, table, file);
     if (!slot) continue;
-    const id = draft.uniqueId(slot.id);
+    const id = draft.uniqueId(policy?.slot ?? slot.id);
     const key = slotKey(id);
     const fds = draft.places(file.id);
     draft.slots.push({ ...slot, id, key, isPollable: isWatched(fds), fds });

@@ -1,5 +1,6 @@
 import type { reg_file_entry } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
+import type { Decisions } from './policies.ts';
 
 const ACCESS_MODE = 3;
 
@@ -11,10 +12,11 @@ const COMPARED = ['size', 'mode', 'checksum', 'checksumConfig', 'checksumParamet
  * growing after the checkpoint, and CRIU refuses a file of another size. Files open for reading keep them, so that a
  * changed library or program is noticed.
  */
-export function relaxWritableFiles(draft: Draft): void {
+export function relaxWritableFiles(draft: Draft, decisions: Decisions = new Map()): void {
   const files = draft.image.find('files', 'files.img');
   for (const { message } of files?.entries ?? []) {
     if (!files || !message.reg || (message.reg.flags & ACCESS_MODE) === 0) continue;
+    if (decisions.get(message.id)?.action === 'ignore') continue;
     if (relax(message.reg)) draft.touch(files);
   }
 }

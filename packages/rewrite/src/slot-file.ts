@@ -19,7 +19,7 @@ export function putSlot(draft: Draft, id: number, key: string, original: file_en
 }
 
 /** A deleted file has an entry that makes CRIU create it again beside its path, which a slot does not have. */
-function dropRemap(draft: Draft, id: number): void {
+export function dropRemap(draft: Draft, id: number): void {
   const file = draft.image.find('remap-fpath', 'remap-fpath.img');
   const entries = file?.entries.filter(({ message }) => message.origId !== id);
   if (!file || !entries || entries.length === file.entries.length) return;
@@ -34,7 +34,8 @@ export function openState(
 ): { flags: number; owner: fown_entry | undefined } {
   // A FIFO's flags are in the file description that names it.
   const named = file.fifo && table.byId.get(file.fifo.regfId)?.reg;
-  const entry = file.tty ?? file.reg ?? file.pipe ?? file.usk ?? file.isk ?? named;
+  const simple = file.efd ?? file.tfd ?? file.sgfd ?? file.ify;
+  const entry = file.tty ?? file.reg ?? file.pipe ?? file.usk ?? file.isk ?? named ?? simple;
   return { flags: entry?.flags ?? 0, owner: entry?.fown };
 }
 

@@ -1,4 +1,4 @@
-import type { DescriptorKind } from '@forkpoint/image';
+import type { DescriptorKind, FileDescription } from '@forkpoint/image';
 
 /** A descriptor of a process. */
 export interface DescriptorPlace {
@@ -52,14 +52,23 @@ export interface UnixSlot extends SlotBase {
   readonly mode: number;
 }
 
+/** A file that the restorer opens: one with a policy. */
+export interface FileSlot extends SlotBase {
+  readonly kind: 'file';
+  readonly path: string;
+  /** Offset in bytes. */
+  readonly position: number;
+}
+
 /** A named place in an image that the restorer fills with a real descriptor. */
-export type Slot = StdioSlot | TcpSlot | UnixSlot;
+export type Slot = StdioSlot | TcpSlot | UnixSlot | FileSlot;
 
 /** Something a person may want to know about the image. */
 export interface Note {
   readonly code:
     | 'memfd-repaired'
     | 'memfd-lost'
+    | 'policy-error'
     | 'shared-memory-repaired'
     | 'shared-memory-lost'
     | 'stdio-inside'
@@ -73,10 +82,27 @@ export interface Note {
   readonly fd?: number;
 }
 
+/** What is to happen to a description. */
+export interface Policy {
+  readonly action: 'close' | 'reopen' | 'slot' | 'ignore' | 'error';
+  /** Name of the slot. */
+  readonly slot?: string;
+  /** Why it is refused. */
+  readonly reason?: string;
+}
+
+/** Decides about a description; `sort` is its kind with directories and devices apart from files. */
+export type PolicyOf = (
+  description: FileDescription & { readonly sort: string },
+  fds: readonly DescriptorPlace[],
+) => Policy | undefined;
+
 /** What to do beside the changes that every image gets. */
 export interface RewriteOptions {
   /** Path of the control directory inside the pod; data in flight in its FIFOs is dropped. */
   readonly ctlPath?: string;
+  /** Decides about open file descriptions; standard streams are slots whatever it says. */
+  readonly policyOf?: PolicyOf | undefined;
   /**
    * Gives every thread empty capability sets and a full bounding set. CRIU then neither raises nor drops a capability, so
    * the restore works where criu has fewer of them than at the dump (no CAP_SETPCAP in most containers), and the program

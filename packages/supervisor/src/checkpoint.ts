@@ -18,6 +18,7 @@ import { leftOut, look, outsideSockets } from './look.ts';
 import type { Look } from './look.ts';
 import { findMembers, gather } from './members.ts';
 import type { Member } from './members.ts';
+import { policyOf, readPolicies } from './policies.ts';
 import { readText } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
@@ -67,6 +68,7 @@ export async function report(job: Job): Promise<Look> {
   return await look(job.surroundings.rootPid, {
     ignore: new Set([process.pid]),
     peers: () => job.link.peers(),
+    policies: readPolicies(job.surroundings.rootPid),
   });
 }
 
@@ -163,7 +165,7 @@ async function dump(
     logName: 'dump.log',
     leave: request.stop === true ? 'stopped' : 'running',
     inotifyPaths: watched,
-    ...(await outsideSockets(before.tree, () => link.peers())),
+    ...(await outsideSockets(before.tree, () => link.peers(), readPolicies(surroundings.rootPid))),
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
   const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
@@ -185,6 +187,7 @@ export function finishImage(
   const source = openSource(directory);
   const changed = rewrite(source, {
     ctlPath: surroundings.controlDirectory,
+    policyOf: policyOf(readPolicies(surroundings.rootPid)),
     zombies: earlierZombies(surroundings.identity),
   });
   const lost = changed.notes.filter(({ severity }) => severity === 'lost');
@@ -213,7 +216,7 @@ export function finishImage(
   const pids = summary.processes.flatMap(({ pid, threads }) => [pid, ...threads]);
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
-    locks: locksOf(openSource(directory), summary),
+    locks: locksOf(openSource(directory), summary, changed.slots),
     blocked: [
       ...[...job.ready].map(({ pid }) => `members/${pid}/outcome`),
       ...(job.blockedAsker === null ? [] : [job.blockedAsker]),

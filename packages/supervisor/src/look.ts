@@ -1,6 +1,8 @@
 import type { Resource } from '@forkpoint/manifest';
 import { inodeOf, viewOf } from './descriptors.ts';
 import { daemonFinding, descriptorFinding, processFindings } from './findings.ts';
+import { NO_POLICIES, policyFinding, ruleFor } from './policies.ts';
+import type { Policies } from './policies.ts';
 import { readDescriptors, readLink, readProcesses, splitTree } from './proc.ts';
 import type { ProcessFacts } from './proc.ts';
 import { readSockets } from './sockets.ts';
@@ -30,10 +32,13 @@ export interface LookOptions {
   readonly ignore: ReadonlySet<number>;
   /** Returns the lines of `LauncherLink.peers`; asked only when the program has a socket. */
   readonly peers: () => Promise<readonly string[]>;
+  /** None when absent. */
+  readonly policies?: Policies;
 }
 
 /** Looks at a running program and finds what CRIU could not dump, or would leave out without a word. Nothing is stopped. */
 export async function look(root: number, options: LookOptions): Promise<Look> {
+  const { policies = NO_POLICIES } = options;
   const { tree, others } = splitTree(readProcesses(), root);
   const findings: Resource[] = others
     .filter((process) => !options.ignore.has(process.pid) && !isOurs(process))
@@ -49,8 +54,12 @@ export async function look(root: number, options: LookOptions): Promise<Look> {
     if (cwd !== null) directories.add(cwd);
     findings.push(...processFindings(process));
     for (const view of views) {
-      const finding = view.pid === process.pid ? descriptorFinding(view) : null;
-      if (finding !== null) findings.push(finding);
+      if (view.pid !== process.pid) continue;
+      // What a rule leaves to CRIU is not looked at.
+      const isLeft = ruleFor(policies, view)?.action === 'ignore';
+      for (const finding of [policyFinding(policies, view), isLeft ? null : descriptorFinding(view)]) {
+        if (finding !== null) findings.push(finding);
+      }
     }
   }
   return {
@@ -65,19 +74,24 @@ export async function look(root: number, options: LookOptions): Promise<Look> {
 export async function outsideSockets(
   tree: readonly ProcessFacts[],
   peers: LookOptions['peers'],
+  policies: Policies = NO_POLICIES,
 ): Promise<OutsideSockets> {
-  const own = new Set<number>();
-  for (const { pid } of tree) {
-    for (const { target } of readDescriptors(pid)) {
-      const inode = inodeOf(target);
-      if (inode !== null) own.add(inode);
-    }
-  }
+  const open = tree
+    .flatMap(({ pid }) => readDescriptors(pid))
+    .filter(({ target }) => inodeOf(target) !== null);
+  const own = new Set(open.map(({ target }) => inodeOf(target) ?? 0));
   const externalUnix: number[] = [];
   let externalDatagrams = false;
   const sockets = own.size === 0 ? new Map<number, SocketFacts>() : readSockets(await peers());
+  const left = new Set(
+    open
+      .map((descriptor) => viewOf(descriptor, sockets))
+      .filter((view) => ruleFor(policies, view)?.action === 'ignore')
+      .map(({ target }) => inodeOf(target)),
+  );
   for (const inode of own) {
     const socket = sockets.get(inode);
+    if (left.has(inode)) continue;
     if (socket === undefined || socket.peerInode === null || own.has(socket.peerInode)) continue;
     // CRIU can connect a datagram socket again by the name of the other end; a stream is closed in the clone.
     if (!socket.isStream && socket.peer !== null) externalDatagrams = true;

@@ -59,6 +59,7 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
       'listen somewhere else: PORT, HOST:PORT or a path (repeatable)',
       collect,
     )
+    .option('--fd <slot=path>', 'open another file in a file slot (repeatable)', collect)
     .option('--timeout <seconds>', 'give up after this time', secondsToMs)
     .option('--no-reseed', 'keep the random state of the image: all clones then draw the same numbers')
     .option('--or-run', "start the image's command afresh when the image cannot be restored here")

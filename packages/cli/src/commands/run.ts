@@ -13,6 +13,7 @@ interface Options {
   readonly to?: string;
   readonly env?: Record<string, string>;
   readonly cwd?: string;
+  readonly fdPolicy?: string;
   readonly preload: boolean;
   readonly json?: boolean;
 }
@@ -34,6 +35,10 @@ export function addRun(program: Command, cli: Cli, finish: Finish): void {
     .option('--to <dest>', 'where checkpoints go that name no destination')
     .option('--env <name=value>', 'set a variable of the environment (repeatable)', collectPairs)
     .option('--cwd <dir>', 'start the program in this directory')
+    .option(
+      '--fd-policy <file>',
+      'rules for descriptors (default: forkpoint.config.json, see docs/fd-policies.md)',
+    )
     .option('--no-preload', 'preload neither the library nor the shim')
     .option('--json', 'with --detach: print the run as JSON')
     .passThroughOptions()
@@ -53,6 +58,7 @@ async function run(cli: Cli, command: readonly string[], options: Options): Prom
     to: options.to === undefined ? undefined : { dest: options.to, cwd: cli.cwd },
     env: options.env,
     cwd: options.cwd,
+    fdPolicy: options.fdPolicy,
     isDetached: options.detach === true,
     isJson: options.json === true,
     isPreloaded: options.preload,
