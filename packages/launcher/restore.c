@@ -281,6 +281,7 @@ static void make_run_directory(struct run *run, const struct options *options) {
   for (int i = 0; i < 6; i++) snprintf(id + 2 * i, 3, "%02x", bytes[i]);
   run->id = must(strdup(id));
   run->name = options->name != NULL ? options->name : run->id;
+  mkdir(join(run->home, "/runs", NULL), 0700);
   run->dir = join(run->home, "/runs/", id, NULL);
   char *ctl = join(run->dir, "/ctl", NULL);
   if (mkdir(run->dir, 0700) != 0 || mkdir(ctl, 0700) != 0) explain(options, "home", run->dir);

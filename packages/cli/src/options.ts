@@ -19,6 +19,14 @@ export function secondsToMs(value: string): number {
   return Math.max(1, Math.round(seconds * 1000));
 }
 
+/** Returns a pid; for use as an option parser of commander. */
+export function pidOf(value: string): number {
+  // PID_MAX_LIMIT of 64-bit kernels (include/linux/threads.h).
+  if (!/^\d{1,7}$/.test(value) || Number(value) < 1 || Number(value) > 4_194_304)
+    throw new InvalidArgumentError('It is a pid.');
+  return Number(value);
+}
+
 /** Collects the values of an option that may be given several times. */
 export function collect(value: string, earlier: string[] | undefined): string[] {
   return [...(earlier ?? []), value];

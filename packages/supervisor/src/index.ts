@@ -1,3 +1,5 @@
+export { attach } from './attach.ts';
+export type { Attached, Attachment } from './attach.ts';
 export { report, takeCheckpoint } from './checkpoint.ts';
 export type { Job, Progress, Taken } from './checkpoint.ts';
 export { SupervisorError } from './error.ts';

@@ -5,12 +5,14 @@ import { askCheckpoint, findRun, resolveImage, waitForExit } from '@forkpoint/st
 import type { Answer, Run } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import { CliError, exitCodeFor, usageError } from '../error.ts';
-import { collectPairs, secondsToMs } from '../options.ts';
+import { collectPairs, pidOf, secondsToMs } from '../options.ts';
 import type { Finish } from '../program.ts';
+import { checkpointOutside } from './attach.ts';
 import { bytesText, durationText } from '../ui/format.ts';
 import { withProgress } from '../ui/progress.ts';
 
 interface Options {
+  readonly pid?: number;
   readonly to?: string;
   readonly stop?: boolean;
   readonly timeout: number;
@@ -36,11 +38,12 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
         'The program goes on, unless --stop is given; it is stopped only after the image is complete. An image that lies at ' +
         'the destination already is replaced at once and as a whole.',
     )
-    .argument('<run>', 'name of a run, or the start of its id')
+    .argument('[run]', 'name of a run, or the start of its id')
     .argument(
       '[dest]',
       'a path when it contains / or starts with ., else a name (default: what --to of the run says, else its name)',
     )
+    .option('--pid <pid>', 'a program that forkpoint did not start; as root, with --uncoordinated', pidOf)
     .option('--to <dest>', 'another way to name the destination')
     .option('--stop', 'end the program once the image is complete')
     .option('--timeout <seconds>', 'give up after this time', secondsToMs, DEFAULT_MS)
@@ -55,7 +58,14 @@ export function addCheckpoint(program: Command, cli: Cli, finish: Finish): void 
       '\nExamples:\n  forkpoint checkpoint server\n  forkpoint checkpoint server ./images/warm-%g --stop\n' +
         '\nA destination may hold %p pid, %g generation, %t time, %u random, %a machine, %f processor\nfeatures, %c processors, %m heap, %%.',
     )
-    .action(async (name: string, dest: string | undefined, options: Options) => {
+    .action(async (first: string | undefined, second: string | undefined, options: Options) => {
+      if (options.pid !== undefined) {
+        finish(await checkpointOutside(cli, options.pid, options.to ?? first, options));
+        return;
+      }
+      const [name, dest] = [first, second];
+      if (name === undefined)
+        throw usageError('missing required argument `run`', 'Run `forkpoint checkpoint --help`');
       if (dest !== undefined && options.to !== undefined) throw usageError('two destinations were given');
       finish(await checkpoint(cli, name, dest ?? options.to, options));
     });

@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { existsSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
+import type { Person, Running } from '@forkpoint/testkit';
+import { restoreAnywhere } from './helpers.ts';
+
+const isRoot = process.getuid?.() === 0;
+
+describe('a program that forkpoint did not start', () => {
+  let person: Person;
+  let server: Running;
+  let port: number;
+
+  before(async () => {
+    person = createPerson(isRoot ? 'root' : 'ordinary');
+    // Node 20 has no io_uring; a session of its own, because an image needs the leader of its session.
+    // Its streams are files: the pipes of a test runner are sockets that lead outside.
+    const script = 'exec "$@" < /dev/null > server.log 2>&1';
+    server = person.start(['setsid', 'sh', '-c', script, 'sh', nodeBinary(20), programPath('server.cjs')], {
+      env: { PORT: '0' },
+    });
+    const log = join(person.scratch, 'server.log');
+    port = await eventually(() => {
+      const text = existsSync(log) ? readFileSync(log, 'utf8') : '';
+      const found = /listening on http:\/\/127\.0\.0\.1:(\d+)/.exec(text);
+      return found === null ? undefined : Number(found[1]);
+    }, 'the server listening');
+  });
+  after(async () => {
+    await server.stop('SIGKILL');
+    await person.leave();
+  });
+
+  const attach = (...args: string[]) =>
+    person.finish(['checkpoint', '--pid', String(server.child.pid), ...args]);
+
+  test(`is checkpointed by root, and for anybody else refused with the line that helps (${isRoot ? 'root' : 'user'})`, async () => {
+    const image = join(person.scratch, 'attached');
+    const { code, stderr } = await attach('--uncoordinated', image);
+    if (!isRoot) {
+      assert.equal(code, 1);
+      assert.match(stderr, /only root can[\s\S]*forkpoint run -- /);
+      return;
+    }
+    assert.equal(code, 0, stderr);
+    assert.match(await fetchText(port, '/item/3'), /value 3/, 'the original goes on');
+    const clone = await restoreAnywhere(person, image);
+    assert.match(await fetchText(clone.port, '/item/3'), /value 3/);
+  });
+
+  test('is not touched unless told that it runs no hooks', async () => {
+    const { code, stderr } = await attach('./never');
+    assert.equal(code, 2);
+    assert.match(stderr, /--uncoordinated/);
+  });
+});
