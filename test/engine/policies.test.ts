@@ -11,6 +11,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { createServer } from 'node:net';
+import type { AddressInfo } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText } from '@forkpoint/testkit';
@@ -217,6 +218,29 @@ describe('error', () => {
       );
     }
     assert.equal((await original.state<Files>()).data, 'def');
+  });
+});
+
+describe('--trace-resources', () => {
+  test('the report tells the stack that opened a descriptor', async () => {
+    const cwd = directory({ data: 'abcdefghi' });
+    const server = createServer((socket) => socket.on('error', () => socket.destroy()).write('hello'));
+    server.listen(0, '127.0.0.1').unref();
+    await once(server, 'listening');
+    const port = (server.address() as AddressInfo).port;
+    for (const [scenario, argument, rule, frame] of [
+      ['files', cwd, { kind: 'file', path: '**/data' }, /at .*files.*descriptors\.cjs:\d+/],
+      ['client', String(port), { kind: 'tcp', peer: `*:${port}` }, /at .*client.*descriptors\.cjs:\d+/],
+    ] as const) {
+      rules(cwd, { ...rule, action: 'error' });
+      const { run } = await begin(person, scenario, [argument], { cwd, run: ['--trace-resources'] });
+      await eventually(async () => {
+        const { stderr } = await person.finish(['checkpoint', run.id, '--dry-run']);
+        assert.match(stderr, /policy: /);
+        return frame.test(stderr) ? true : undefined;
+      }, 'the stack in the report');
+    }
+    server.close();
   });
 });
 

@@ -26,6 +26,8 @@ export interface RunRequest {
   readonly cwd?: string | undefined;
   /** A file with rules for descriptors, absolute or relative to the context's directory. */
   readonly fdPolicy?: string | undefined;
+  /** Whether members keep the stacks that opened their descriptors. */
+  readonly isTraced?: boolean;
   readonly isDetached: boolean;
   readonly isJson: boolean;
   /** Whether the library and the shim are preloaded. */
@@ -152,6 +154,7 @@ async function programEnvironment(
   // A relative data directory would mean another one in a program that changes its directory.
   if (env['FORKPOINT_HOME'] !== undefined) env['FORKPOINT_HOME'] = cli.places.home;
   env['FORKPOINT_NATIVE'] = files.native;
+  if (request.isTraced === true) env['FORKPOINT_TRACE_RESOURCES'] = '1';
   if (!request.isPreloaded) return env;
   env['NODE_OPTIONS'] = withRequire(env['NODE_OPTIONS'], files.preload);
   const shim = await preloadable(cli, files.shim);

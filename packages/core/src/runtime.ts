@@ -4,6 +4,7 @@ import { ControlDirectory } from './control-directory.ts';
 import { CheckpointException, CoreError, RestoreException } from './errors.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
+import { traceResources } from './trace-resources.ts';
 import type { CheckpointOptions, Context, CoreApi, HookContext, Outcome, Resource } from './types.ts';
 
 /**
@@ -99,6 +100,7 @@ function join(context: OrderedContext, preload: string): Member | undefined {
   const barrier = new Barrier(data, preload);
   const member = new Member({ control, context, reseeder, barrier, liveWorkers: countWorkers() });
   member.join();
+  if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
   return member;
 }
 

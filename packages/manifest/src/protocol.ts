@@ -14,11 +14,16 @@ export interface Resource {
   readonly kind: string;
   readonly what: string;
   readonly pid?: number;
+  /** Where it was opened, one frame a line, as far as that was traced. */
+  readonly stack?: string;
 }
 
 const resource = (value: unknown, where: string): Resource => {
   const needed = object({ kind: text(256), what: text(65_536) })(value, where);
-  return { ...needed, ...partial({ fd: integer(0, 1 << 30), pid: integer(0, 4_194_304) })(value, where) };
+  return {
+    ...needed,
+    ...partial({ fd: integer(0, 1 << 30), pid: integer(0, 4_194_304), stack: text(65_536) })(value, where),
+  };
 };
 
 /** Checks a list of resources, at most 4,096; throws a CheckFailure. */

@@ -22,6 +22,7 @@ import { policyOf, readPolicies } from './policies.ts';
 import { readText } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
+import { withStacks } from './stacks.ts';
 import { scoreOf } from './score.ts';
 import { frozenMs } from './statistics.ts';
 import { openSource } from './source.ts';
@@ -65,11 +66,12 @@ export interface Job {
 
 /** Looks at the program only: every finding, with nothing stopped and nothing written. */
 export async function report(job: Job): Promise<Look> {
-  return await look(job.surroundings.rootPid, {
+  const found = await look(job.surroundings.rootPid, {
     ignore: new Set([process.pid]),
     peers: () => job.link.peers(),
     policies: readPolicies(job.surroundings.rootPid),
   });
+  return { ...found, findings: withStacks(found.findings, job.surroundings.controlDirectory) };
 }
 
 /**

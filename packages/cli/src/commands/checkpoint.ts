@@ -147,9 +147,10 @@ function failure(run: Run, answer: Answer): CliError {
   });
 }
 
-function resourceText({ kind, what, pid, fd }: Resource): string {
+function resourceText({ kind, what, pid, fd, stack }: Resource): string {
   const place = [pid === undefined ? '' : `pid ${pid}`, fd === undefined ? '' : `fd ${fd}`]
     .filter(Boolean)
     .join(', ');
-  return `${kind}: ${what}${place === '' ? '' : ` (${place})`}`;
+  const opened = stack === undefined ? '' : `, opened ${stack.split('\n').slice(0, 4).join(' ')}`;
+  return `${kind}: ${what}${place === '' ? '' : ` (${place})`}${opened}`;
 }

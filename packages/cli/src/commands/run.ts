@@ -14,6 +14,7 @@ interface Options {
   readonly env?: Record<string, string>;
   readonly cwd?: string;
   readonly fdPolicy?: string;
+  readonly traceResources?: boolean;
   readonly preload: boolean;
   readonly json?: boolean;
 }
@@ -39,6 +40,7 @@ export function addRun(program: Command, cli: Cli, finish: Finish): void {
       '--fd-policy <file>',
       'rules for descriptors (default: forkpoint.config.json, see docs/fd-policies.md)',
     )
+    .option('--trace-resources', 'have reports tell where the program opened what stands in the way')
     .option('--no-preload', 'preload neither the library nor the shim')
     .option('--json', 'with --detach: print the run as JSON')
     .passThroughOptions()
@@ -59,6 +61,7 @@ async function run(cli: Cli, command: readonly string[], options: Options): Prom
     env: options.env,
     cwd: options.cwd,
     fdPolicy: options.fdPolicy,
+    isTraced: options.traceResources === true,
     isDetached: options.detach === true,
     isJson: options.json === true,
     isPreloaded: options.preload,
