@@ -1,16 +1,16 @@
 // What the tour's scenes share: commands shown as a person would type them, what they started, and its end.
-import { spawn, spawnSync } from 'node:child_process';
-import { mkdirSync, readdirSync, readFileSync, rmSync } from 'node:fs';
-import { get } from 'node:http';
-import { createServer } from 'node:net';
+import { spawn } from 'node:child_process';
+import { mkdirSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { dataDirectory } from '../setup.mjs';
 
-export const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
-const isTerminal = process.stdout.isTTY && !process.env.NO_COLOR;
-const paint = (code, text) => (isTerminal ? `\x1b[${code}m${text}\x1b[0m` : text);
+const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
+const isColourful = process.stdout.isTTY === true && !process.env.NO_COLOR;
+const paint = (code, text) => (isColourful ? `\x1b[${code}m${text}\x1b[0m` : text);
 const LIMIT_MS = 60_000;
+const ERRORS_MAX = 8192;
+/** Names of the tour's detached runs begin with this, so that nobody else's are taken for them. */
+const PREFIX = 'tour-';
 
 export const say = (text = '') => console.log(text);
 export const heading = (text) => say(`\n${paint(1, text)}`);
@@ -20,156 +20,148 @@ export class TourError extends Error {}
 
 /** The directory of the tour, its environment, and everything that it has started. */
 export class Stage {
-  constructor() {
-    this.home = dataDirectory();
-    this.directory = join(this.home, 'tour');
-    this.before = new Set(this.#runs());
-    this.children = new Set();
+  #children = new Set();
+  #leftovers = new Set();
+
+  /** Starts with an empty directory and without anything that a tour killed half-way has left. `home` is the data directory. */
+  constructor(home) {
+    this.home = home;
+    this.directory = join(home, 'tour');
+    this.end();
+    for (const name of readdirSync(home)) {
+      if (name.startsWith('stock-')) rmSync(join(home, name), { recursive: true, force: true });
+    }
     rmSync(this.directory, { recursive: true, force: true });
     mkdirSync(this.directory, { recursive: true, mode: 0o700 });
-    const path = [join(root, 'bin'), dirname(process.execPath), process.env.PATH];
+    // The commands shown can be typed there as they are.
+    symlinkSync(join(root, 'examples'), join(this.directory, 'examples'));
     this.env = {
       ...process.env,
-      FORKPOINT_HOME: this.home,
+      FORKPOINT_HOME: home,
       FORKPOINT_NODE: process.execPath,
-      PATH: path.join(delimiter),
-      EXAMPLES: join(root, 'examples'),
+      PATH: [join(root, 'bin'), dirname(process.execPath), process.env.PATH].join(delimiter),
     };
   }
 
-  /** Shows a command line and runs it in the tour's directory; its output appears as it comes. Returns stdout, or fails. */
-  async command(line, { env = {}, isQuiet = false, mayFail = false } = {}) {
-    say(paint(36, `$ ${line.replaceAll('"$EXAMPLES"/', 'examples/')}`));
-    const child = this.spawn('sh', ['-c', line], { env, stdio: ['ignore', 'pipe', 'pipe'] });
-    let stdout = '';
-    let stderr = '';
-    child.stdout.setEncoding('utf8').on('data', (text) => {
-      stdout += text;
-      if (!isQuiet) process.stdout.write(text);
-    });
-    child.stderr.setEncoding('utf8').on('data', (text) => (stderr += text));
-    const code = await ended(child);
-    if (code !== 0 && !mayFail) throw new TourError(`\`${line}\` ended with exit code ${code}\n${stderr}`);
-    return stdout;
+  /** Shows a command and runs it in the tour's directory; its output appears as it comes. Returns stdout, or fails. */
+  async command(line, { mayFail = false } = {}) {
+    for (const part of line.split('\n')) say(paint(36, `$ ${part}`));
+    return await this.#finish(['sh', '-c', line], { isShown: true, mayFail });
   }
 
-  /** Starts a child that the tour ends should it still live. */
-  spawn(file, args, { env = {}, stdio = 'ignore' } = {}) {
-    const child = spawn(file, args, {
+  /** Runs `forkpoint ARGS` without showing it, and returns what it printed. */
+  async ask(args, env = {}) {
+    return await this.#finish(['forkpoint', ...args], { env });
+  }
+
+  async #finish(argv, { isShown = false, mayFail = false, env = {} }) {
+    const child = this.start(argv, env);
+    let stdout = '';
+    child.stdout.setEncoding('utf8').on('data', (text) => {
+      stdout += text;
+      if (isShown) process.stdout.write(text);
+    });
+    const code = await child.ended;
+    if (code === 0 || mayFail) return stdout;
+    throw new TourError(`\`${argv.at(-1)}\` ended with exit code ${code}\n${child.errors}`);
+  }
+
+  /**
+   * Starts a child that the tour ends should it still live. `ended` resolves with its exit code (128 for any signal),
+   * `errors` is the end of what it said on stderr.
+   */
+  start([file, ...args], env = {}) {
+    // A process group of its own: Ctrl-C then reaches the tour alone, which ends everything.
+    const options = {
       cwd: this.directory,
       env: { ...this.env, ...env },
-      stdio,
+      stdio: ['ignore', 'pipe', 'pipe'],
       detached: true,
+    };
+    return this.adopt(spawn(file, args, options));
+  }
+
+  /** Does the same for a child that somebody else has spawned, with pipes and in a process group of its own. */
+  adopt(child) {
+    this.#children.add(child);
+    child.errors = '';
+    child.stdout.resume();
+    child.stderr
+      .setEncoding('utf8')
+      .on('data', (text) => (child.errors = (child.errors + text).slice(-ERRORS_MAX)));
+    const timer = setTimeout(() => kill(-child.pid), LIMIT_MS);
+    child.ended = new Promise((resolve, reject) => {
+      child.once('error', (error) => {
+        clearTimeout(timer);
+        this.#children.delete(child);
+        reject(new TourError(`cannot start ${child.spawnfile}: ${error.message}`));
+      });
+      child.once('close', (code) => {
+        clearTimeout(timer);
+        this.#children.delete(child);
+        resolve(code ?? 128);
+      });
     });
-    this.children.add(child);
-    child.once('exit', () => this.children.delete(child));
+    // Whoever waits learns of it.
+    child.ended.catch(() => undefined);
     return child;
   }
 
-  /** Runs a command without showing it, and returns what it printed. */
-  ask(...args) {
-    const { status, stdout, stderr } = spawnSync(join(root, 'bin/forkpoint'), args, {
-      cwd: this.directory,
-      env: this.env,
-      encoding: 'utf8',
-      timeout: LIMIT_MS,
-    });
-    if (status !== 0)
-      throw new TourError(`\`forkpoint ${args.join(' ')}\` ended with exit code ${status}\n${stderr}`);
-    return stdout;
+  /** Ends a child with everything in its process group, and waits for that. */
+  async stop(child, signal = 'SIGKILL') {
+    kill(-child.pid, signal);
+    await child.ended;
+  }
+
+  /** Has a directory removed when the tour ends before it does so itself. Returns a function for that case. */
+  clear(remove) {
+    this.#leftovers.add(remove);
+    return () => {
+      this.#leftovers.delete(remove);
+      remove();
+    };
   }
 
   /** Ends everything that the tour has started and that still lives. */
   end() {
-    for (const child of this.children) kill(-child.pid);
-    for (const id of this.#runs()) {
-      if (this.before.has(id)) continue;
-      const launcher = launcherOf(join(this.home, 'runs', id));
-      if (launcher !== null) kill(launcher);
-    }
-  }
-
-  #runs() {
-    try {
-      return readdirSync(join(this.home, 'runs'));
-    } catch {
-      // Nothing has ever run here.
-      return [];
-    }
+    for (const child of this.#children) kill(-child.pid);
+    for (const launcher of livingRuns(join(this.home, 'runs'))) kill(launcher);
+    for (const remove of this.#leftovers) remove();
+    this.#leftovers.clear();
   }
 }
 
-/** Resolves with the exit code of a child, 128 and the signal's number aside: any signal counts as 128. */
-export function ended(child) {
-  return new Promise((resolve, reject) => {
-    const timer = setTimeout(() => kill(-child.pid), LIMIT_MS);
-    child.once('error', reject);
-    child.once('close', (code) => {
-      clearTimeout(timer);
-      resolve(code ?? 128);
-    });
-  });
-}
-
-/** Fetches a page on a connection of its own. */
-export function page(port, path) {
-  return new Promise((resolve, reject) => {
-    const request = get({ host: '127.0.0.1', port, path, agent: false, timeout: 10_000 }, (response) => {
-      let text = '';
-      response.setEncoding('utf8').on('data', (part) => (text += part));
-      response.on('end', () => resolve(text));
-      response.on('error', reject);
-    });
-    request.on('timeout', () => request.destroy(new TourError(`port ${port} gave no answer within 10 s`)));
-    request.on('error', reject);
-  });
-}
-
-/** Asks until a server that is starting answers, every 2 ms, for at most 30 s. */
-export async function firstAnswer(port, path) {
-  const deadline = Date.now() + 30_000;
-  for (;;) {
-    try {
-      return await page(port, path);
-    } catch (error) {
-      // Reset: the connection met a listener that was just being handed over.
-      const isEarly = error.code === 'ECONNREFUSED' || error.code === 'ECONNRESET';
-      if (!isEarly || Date.now() > deadline) throw error;
-      await new Promise((resolve) => setTimeout(resolve, 2));
-    }
+/** The launchers of the living runs that a tour has started; with a launcher its pod ends. */
+function livingRuns(runs) {
+  try {
+    return readdirSync(runs)
+      .map((id) => launcherOf(join(runs, id)))
+      .filter((pid) => pid !== null);
+  } catch (error) {
+    // Nothing has ever run here.
+    if (error.code === 'ENOENT') return [];
+    throw error;
   }
-}
-
-/** Returns a port on which nobody listens now. */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
-}
-
-export function median(values) {
-  const sorted = values.toSorted((a, b) => a - b);
-  return sorted[sorted.length >> 1];
 }
 
 function launcherOf(directory) {
   try {
     if (!readFileSync(join(directory, 'state'), 'utf8').startsWith('running')) return null;
-    return JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8')).launcherPid;
+    const { name, launcherPid, launcherStart } = JSON.parse(
+      readFileSync(join(directory, 'run.json'), 'utf8'),
+    );
+    const stat = readFileSync(`/proc/${launcherPid}/stat`, 'latin1');
+    const isSame = stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19] === String(launcherStart);
+    return isSame && name.startsWith(PREFIX) ? launcherPid : null;
   } catch {
-    // The run never started.
+    // It has ended, or never started.
     return null;
   }
 }
 
-function kill(pid) {
+function kill(pid, signal = 'SIGKILL') {
   try {
-    process.kill(pid, 'SIGKILL');
+    process.kill(pid, signal);
   } catch {
     // It has ended by itself.
   }
