@@ -221,7 +221,7 @@ describe('files and what belongs to a process alone', () => {
     const id = await beginNative(person, native, scenario, argument);
     const image = await take(person, id, `image-${scenario}`);
     assert.match(await askNative(person, id), answer);
-    const clones = [await revive(person, image), await revive(person, image)];
+    const clones: [string, string] = [await revive(person, image), await revive(person, image)];
     const second = await take(person, clones[0], `image-${scenario}-2`);
     const grandchild = await revive(person, second);
     for (const clone of [...clones, grandchild]) assert.match(await askNative(person, clone), answer);
