@@ -36,6 +36,11 @@ async function perform(home) {
     process.exit(signal === 'SIGINT' ? 130 : 143);
   };
   for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, interrupt);
+  // Who reads has gone, as in `npm start | head`.
+  process.stdout.once('error', () => {
+    stage.end();
+    process.exit(1);
+  });
   try {
     say(`The tour takes place in ${stage.directory};`);
     say('`forkpoint` is bin/forkpoint of this checkout.');
