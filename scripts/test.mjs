@@ -1,11 +1,12 @@
 // Set-up, checks and all tests. Usage: npm test; npm run test:unit; npm run test:engine [-- FILE...]
 // The last line is `N passed, N failed`.
-import { spawnSync } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import {
   cpSync,
   existsSync,
   mkdirSync,
   mkdtempSync,
+  readdirSync,
   readFileSync,
   rmSync,
   statSync,
@@ -22,9 +23,22 @@ const node = join(root, 'node_modules/node24/bin/node');
 let passed = 0;
 let failed = 0;
 
+/** Starts a process and resolves to its exit code; with `isQuiet` its output is shown once it has ended. */
+function finish(argv, { env, isQuiet }) {
+  return new Promise((resolve) => {
+    const out = isQuiet ? 'pipe' : 'inherit';
+    const child = spawn(argv[0], argv.slice(1), { cwd: root, stdio: ['ignore', out, out], env });
+    const chunks = [];
+    child.stdout?.on('data', (chunk) => chunks.push(chunk));
+    child.stderr?.on('data', (chunk) => chunks.push(chunk));
+    child.once('error', () => resolve({ status: 1, output: '' }));
+    child.once('close', (status) => resolve({ status, output: Buffer.concat(chunks).toString() }));
+  });
+}
+
 /** Runs a set of test files and adds up their figures. */
-function run(name, patterns, env = {}, flags = []) {
-  console.log(`\n# ${name}`);
+async function run(name, patterns, { env = {}, flags = [], isQuiet = false } = {}) {
+  if (!isQuiet) console.log(`\n# ${name}`);
   const directory = mkdtempSync(join(tmpdir(), 'fp-report-'));
   const report = join(directory, 'report.tap');
   const reporters = [
@@ -33,11 +47,11 @@ function run(name, patterns, env = {}, flags = []) {
     '--test-reporter=tap',
     `--test-reporter-destination=${report}`,
   ];
-  const { status } = spawnSync(node, ['--test', ...reporters, ...flags, ...patterns], {
-    cwd: root,
-    stdio: ['ignore', 'inherit', 'inherit'],
+  const { status, output } = await finish([node, '--test', ...reporters, ...flags, ...patterns], {
     env: { ...process.env, NODE_OPTIONS: '', ...env },
+    isQuiet,
   });
+  if (isQuiet) console.log(`\n# ${name}\n${output.trimEnd()}`);
   const text = existsSync(report) ? readFileSync(report, 'utf8') : '';
   const figure = (key) => Number(new RegExp(`^# ${key} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
   const bad = figure('fail') + figure('cancelled') + figure('skipped') + figure('todo');
@@ -100,18 +114,59 @@ function showToOthers() {
   process.exit(status ?? 1);
 }
 
+/** Unit tests: neither root nor CRIU. Pure packages share one process; the rest start processes and have one each. */
+async function unitTests() {
+  // Node keeps what it compiles, types stripped, from one run to the next.
+  const env = { NODE_COMPILE_CACHE: join(root, '.forkpoint/compile-cache') };
+  if (files.length > 0) return await run('unit tests', files, { env });
+  const pure = '{image,manifest,linker,rewrite,store}';
+  const rest = readdirSync(join(root, 'packages')).filter(
+    (name) => !pure.slice(1, -1).split(',').includes(name),
+  );
+  const started = performance.now();
+  await Promise.all([
+    run(
+      'unit tests: what starts processes',
+      [`packages/{${rest.join(',')}}/test/*.test.ts`, 'test/*.test.ts'],
+      {
+        env,
+        flags: ['--test-concurrency=2'],
+      },
+    ),
+    run('unit tests: pure packages and the store', [`packages/${pure}/test/*.test.ts`], {
+      env,
+      flags: ['--test-isolation=none'],
+      isQuiet: true,
+    }),
+  ]);
+  console.log(`unit tests took ${((performance.now() - started) / 1000).toFixed(1)} s`);
+}
+
+/** Real programs and the real engine. Two at a time: each starts processes of its own, and the machine is small. */
+async function engineTests() {
+  const { engine, remove } = lendEngine();
+  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts'];
+  await run('engine tests', patterns, {
+    env: { FORKPOINT_TEST_ENGINE: engine },
+    flags: ['--test-concurrency=2'],
+  });
+  remove();
+}
+
+/** Mutated images, with a seed of its own in each run, beside tests that wait more than they compute. */
+async function fuzz() {
+  const argv = ['nice', process.execPath, join(root, 'scripts/fuzz.mjs'), '--seconds', '30'];
+  const { status, output } = await finish(argv, { env: process.env, isQuiet: true });
+  console.log(`\n# fuzz\n${output.trimEnd()}`);
+  if (status === 0) passed++;
+  else failed++;
+}
+
 await setup({ runtimes: part === 'all' || part === 'engine' });
 showToOthers();
 if (part === 'all') check();
-if (part === 'all' || part === 'unit') {
-  run('unit tests', files.length > 0 ? files : ['packages/*/test/*.test.ts', 'test/*.test.ts']);
-}
-if (part === 'all' || part === 'engine') {
-  const { engine, remove } = lendEngine();
-  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts'];
-  // Two at a time: each starts processes of its own, and the machine is small.
-  run('engine tests', patterns, { FORKPOINT_TEST_ENGINE: engine }, ['--test-concurrency=2']);
-  remove();
-}
+if (part === 'all' || part === 'unit') await unitTests();
+if (part === 'all') await Promise.all([engineTests(), fuzz()]);
+if (part === 'engine') await engineTests();
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

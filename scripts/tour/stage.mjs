@@ -5,7 +5,7 @@ import { delimiter, dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
-const isColourful = process.stdout.isTTY === true && !process.env.NO_COLOR;
+const isColourful = process.stdout.isTTY && !process.env.NO_COLOR;
 const paint = (code, text) => (isColourful ? `\x1b[${code}m${text}\x1b[0m` : text);
 const LIMIT_MS = 60_000;
 const ERRORS_MAX = 8192;

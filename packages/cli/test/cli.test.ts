@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { nativeDirectory } from '@forkpoint/engine';
 import { processContext, runCommandLine } from '../src/index.ts';
-import { exec, install } from './helper.ts';
+import { bundle, exec, install } from './helper.ts';
 
 const VERBS = ['run', 'checkpoint', 'restore', 'ps', 'logs', 'kill', 'wait', 'inspect', 'setup', 'doctor'];
 
@@ -90,8 +90,7 @@ test('a restore that cannot work tells every reason, with 125; --or-run needs at
 
 test('a pipe that is closed early is no error', async (t) => {
   const { env, root } = await install(t);
-  const main = join(import.meta.dirname, '../src/main.ts');
-  const script = `"$0" "${main}" help | head -c 1; exit 0`;
+  const script = `"$0" "${bundle}" help | head -c 1; exit 0`;
   const { err } = await exec('/bin/sh', ['-c', script, process.execPath], { env, cwd: root });
   assert.equal(err, '');
 });

@@ -1,10 +1,16 @@
 import { spawn } from 'node:child_process';
-import { chmod, mkdir, mkdtemp, rm, symlink, writeFile } from 'node:fs/promises';
+import { chmod, copyFile, mkdir, mkdtemp, realpath, rm, symlink, writeFile } from 'node:fs/promises';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import type { TestContext } from 'node:test';
 import { nativeDirectory } from '@forkpoint/engine';
 import { encodeEnginePlan } from '@forkpoint/manifest';
+import { places } from '@forkpoint/store';
+import { runCommandLine } from '../src/index.ts';
+import type { Cli } from '../src/index.ts';
+
+/** The command line as it is published; every way to run the tests builds it first. */
+export const bundle = join(import.meta.dirname, '../../forkpoint/dist/cli.cjs');
 
 /** What a command did. */
 export interface Result {
@@ -41,8 +47,10 @@ export interface Installed {
   readonly lib: string;
   readonly home: string;
   readonly env: NodeJS.ProcessEnv;
-  /** Runs the command line from its source. */
+  /** Runs the command line in this process. What it starts does not write into the result. */
   readonly run: (...args: string[]) => Promise<Result>;
+  /** Runs the built command line in a process of its own, for commands that start the launcher. */
+  readonly start: (...args: string[]) => Promise<Result>;
 }
 
 /** The launcher of these tests: prints its arguments, shows the plan, and takes its exit code from the environment. */
@@ -61,15 +69,13 @@ export async function install(t: TestContext, options: { isSetUp?: boolean } = {
   // The shim lies there, and LD_PRELOAD can hold no blanks.
   const home = await mkdtemp(join(tmpdir(), 'forkpoint-home-'));
   t.after(() => rm(home, { recursive: true, force: true }));
-  const main = join(import.meta.dirname, '../src/main.ts');
   await mkdir(join(lib, 'dist'), { recursive: true });
   await mkdir(join(lib, 'bin'));
   const native = nativeDirectory(home);
   await mkdir(native, { recursive: true });
   const script = join(import.meta.dirname, '../../forkpoint/bin/forkpoint');
-  const { copyFile } = await import('node:fs/promises');
   await copyFile(script, join(lib, 'bin', 'forkpoint'));
-  await symlink(main, join(lib, 'dist', 'cli.cjs'));
+  await symlink(bundle, join(lib, 'dist', 'cli.cjs'));
   await writeFile(join(lib, 'dist', 'preload.cjs'), 'process.stdout.write("preloaded ")');
   if (options.isSetUp !== false) {
     await writeFile(join(native, 'launcher'), LAUNCHER);
@@ -87,7 +93,31 @@ export async function install(t: TestContext, options: { isSetUp?: boolean } = {
     FORKPOINT_LIB: lib,
     FORKPOINT_NODE: process.execPath,
   };
-  const run = (...args: string[]): Promise<Result> =>
-    exec(process.execPath, [main, ...args], { env, cwd: root });
-  return { root, lib, home, env, run };
+  const run = (...args: string[]): Promise<Result> => runHere({ env, cwd: root, lib }, args);
+  const start = (...args: string[]): Promise<Result> =>
+    exec(process.execPath, [bundle, ...args], { env, cwd: root });
+  return { root, lib, home, env, run, start };
+}
+
+/** Runs the command line in this process: its source, without the time that a process takes to start. */
+async function runHere(
+  { env, cwd, lib }: { env: NodeJS.ProcessEnv; cwd: string; lib: string },
+  words: readonly string[],
+): Promise<Result> {
+  let [out, err] = ['', ''];
+  const paint = (_tone: string, text: string): string => text;
+  const cli: Cli = {
+    env,
+    cwd,
+    lib: await realpath(lib),
+    places: places(env, cwd),
+    isErrTerminal: false,
+    width: undefined,
+    paintErr: paint,
+    paintOut: paint,
+    writeOut: (text) => void (out += text),
+    writeErr: (text) => void (err += text),
+  };
+  const code = await runCommandLine(cli, words, '1.2.3');
+  return { code, out, err };
 }

@@ -90,7 +90,7 @@ test('--or-run boots the command of the manifest with the arguments given, after
   await writeImage(installed);
   for (const option of ['--or-run', '--ignore-restore-if-unavailable']) {
     const words = ['./img', option, '--env', 'A=b', '--', 'x y'];
-    const { code, out, err } = await installed.run('restore-explain', 'cpu', '0000ffff', '--', ...words);
+    const { code, out, err } = await installed.start('restore-explain', 'cpu', '0000ffff', '--', ...words);
     assert.equal(code, 0, err);
     assert.match(
       err,
@@ -104,6 +104,6 @@ test('--or-run boots the command of the manifest with the arguments given, after
 test('an image without findings goes to the launcher with the same words', async (t) => {
   const installed = await install(t);
   await writeImage(installed);
-  const { code, out } = await installed.run('restore', './img', '-d', '--', 'a b');
+  const { code, out } = await installed.start('restore', './img', '-d', '--', 'a b');
   assert.deepEqual([code, out], [0, 'launcher <restore> <./img> <-d> <--> <a b>\n']);
 });

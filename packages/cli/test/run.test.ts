@@ -5,13 +5,13 @@ import { join } from 'node:path';
 import { test } from 'node:test';
 import { nativeDirectory } from '@forkpoint/engine';
 import { isPreloadable, withPreload, withRequire } from '../src/index.ts';
-import { exec, install } from './helper.ts';
+import { bundle, exec, install } from './helper.ts';
 
 const modules = join(import.meta.dirname, '../../../node_modules');
 
 test('the plan holds the command, the environment and the worker', async (t) => {
-  const { run, lib, root, home } = await install(t);
-  const { code, out, err } = await run(
+  const { start, lib, root, home } = await install(t);
+  const { code, out, err } = await start(
     'run',
     '--name',
     'a',
@@ -49,8 +49,8 @@ test('the plan holds the command, the environment and the worker', async (t) => 
 });
 
 test('--no-preload leaves the environment alone', async (t) => {
-  const { run } = await install(t);
-  const { out } = await run('run', '--no-preload', '--', 'true');
+  const { start } = await install(t);
+  const { out } = await start('run', '--no-preload', '--', 'true');
   assert.doesNotMatch(out, /NODE_OPTIONS|LD_PRELOAD/);
 });
 
@@ -75,8 +75,7 @@ test('a program that is missing or cannot be executed has the exit codes of a sh
 
 test("the launcher's exit code is the command's", async (t) => {
   const { env, root } = await install(t);
-  const main = join(import.meta.dirname, '../src/main.ts');
-  const result = await exec(process.execPath, [main, 'run', '--', 'true'], {
+  const result = await exec(process.execPath, [bundle, 'run', '--', 'true'], {
     env: { ...env, LAUNCHER_EXIT: '42' },
     cwd: root,
   });

@@ -2,6 +2,7 @@ import { execFileSync } from 'node:child_process';
 import { EventEmitter, once } from 'node:events';
 import {
   constants,
+  existsSync,
   mkdirSync,
   mkdtempSync,
   openSync,
@@ -108,13 +109,19 @@ export class FakeLauncher {
   }
 
   #makeMember(pid: number): void {
-    mkdirSync(join(this.directory, 'members', String(pid)), { recursive: true });
-    this.#makeFifo(`members/${pid}/outcome`);
-    this.#makeFifo(`members/${pid}/park`);
+    const member = join(this.directory, 'members', String(pid));
+    mkdirSync(member, { recursive: true });
+    try {
+      this.#makeFifo(`members/${pid}/outcome`, `members/${pid}/park`);
+    } catch (error) {
+      // A program that ends at once removes the directory while it is being filled.
+      if (existsSync(member)) throw error;
+    }
   }
 
-  #makeFifo(name: string): void {
-    execFileSync('mkfifo', ['-m', '600', join(this.directory, name)]);
+  #makeFifo(...names: string[]): void {
+    const paths = names.map((name) => join(this.directory, name));
+    execFileSync('mkfifo', ['-m', '600', ...paths], { stdio: 'pipe' });
   }
 
   async #event(): Promise<void> {

@@ -1,4 +1,4 @@
-import { readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, renameSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { parseRequest } from '@forkpoint/manifest';
 import type { Resource } from '@forkpoint/manifest';
@@ -32,14 +32,17 @@ function outcomeOf(controlDirectory: string, pid: number): string {
 /** Returns the members among the given pids. */
 export function findMembers(controlDirectory: string, pids: ReadonlySet<number>): Member[] {
   const directory = join(controlDirectory, 'members');
-  return readdirSync(directory)
-    .map(Number)
-    .filter((pid) => pids.has(pid))
-    .map((pid) => ({
-      pid,
-      outcome: join(directory, String(pid), 'outcome'),
-      info: readInfo(directory, pid),
-    }));
+  return (
+    readdirSync(directory)
+      .map(Number)
+      // A process that has left before the launcher read its `join` has a directory again, but nothing of its own in it.
+      .filter((pid) => pids.has(pid) && existsSync(join(directory, String(pid), 'info.json')))
+      .map((pid) => ({
+        pid,
+        outcome: join(directory, String(pid), 'outcome'),
+        info: readInfo(directory, pid),
+      }))
+  );
 }
 
 function readInfo(directory: string, pid: number): Member['info'] {
