@@ -1,10 +1,10 @@
 import type { Command } from 'commander';
-import { findRun, isImage, processesOf, readManifest, resolveImage } from '@forkpoint/store';
+import { findRun, isImage, processesOf, readContents, readManifest, resolveImage } from '@forkpoint/store';
 import type { Manifest, ManifestSlot } from '@forkpoint/manifest';
 import type { Cli } from '../context.ts';
 import { CliError } from '../error.ts';
-import { readContents } from '../image-contents.ts';
-import type { AreaGroup, ImageContents } from '../image-contents.ts';
+
+import type { AreaGroup, ImageContents } from '@forkpoint/store';
 import type { Finish } from '../program.ts';
 import { bytesText, commandText, durationText, safeText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
@@ -141,6 +141,17 @@ function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): v
     'Memory areas',
     [{ title: 'KIND' }, right('AREAS'), right('SIZE')],
     contents.groups.map((group: AreaGroup) => [group.kind, String(group.count), bytesText(group.bytes)]),
+  );
+  writeTable(
+    cli,
+    'Layers',
+    [{ title: 'FILE' }, right('SIZE'), { title: 'PACKED' }, { title: 'MEMORY' }],
+    manifest.layers.map(({ file, size, compression }) => [
+      file,
+      bytesText(size),
+      compression ?? '-',
+      file.startsWith('layers/') ? 'linked' : 'read at a restore',
+    ]),
   );
   writeTable(
     cli,

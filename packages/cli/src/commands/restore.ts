@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { preflight, readManifest, reasonOf, resolveImage } from '@forkpoint/store';
+import { listStore, preflight, readManifest, reasonOf, resolveImage, selectByLabels } from '@forkpoint/store';
 import type { Finding } from '@forkpoint/store';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
@@ -23,6 +23,7 @@ export interface Handover {
 
 interface Options {
   readonly from?: string;
+  readonly label?: Record<string, string>;
   readonly name?: string;
   readonly detach?: boolean;
   readonly to?: string;
@@ -45,6 +46,11 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
     .argument('[image]', 'a path when it contains / or starts with ., else a name')
     .argument('[args...]', 'given to the program; write -- before them')
     .option('--from <image>', 'another way to name the image')
+    .option(
+      '--label <name=value>',
+      'the newest image with this label that can be restored (repeatable)',
+      collectPairs,
+    )
     .option('--name <name>', 'name of the run (default: its id)')
     .option('-d, --detach', 'leave the program in the background and print the id of the run')
     .option('--to <dest>', "where the program's next checkpoint goes")
@@ -72,12 +78,43 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
     )
     .action(async (first: string | undefined, rest: string[], options: Options) => {
       // With --from every word is an argument of the program.
+      if (options.label !== undefined) {
+        finish(await restoreByLabel(cli, options.label, { options, handover, positional: first }));
+        return;
+      }
       const image = options.from ?? first;
       if (image === undefined)
         throw usageError('missing required argument `image`', 'Run `forkpoint restore --help`');
       const args = options.from === undefined || first === undefined ? rest : [first, ...rest];
       finish(await restore(cli, image, args, { options, handover }));
     });
+}
+
+/** Chooses the image, and hands the same words with its path to the launcher. */
+async function restoreByLabel(
+  cli: Cli,
+  labels: Readonly<Record<string, string>>,
+  given: { options: Options; handover: Handover | undefined; positional: string | undefined },
+): Promise<number> {
+  const words = given.handover?.args ?? process.argv.slice(process.argv.indexOf('restore') + 1);
+  const behind = words.includes('--') ? words.slice(words.indexOf('--')) : [];
+  const isImageGiven = given.options.from !== undefined || given.positional !== behind[1];
+  if (isImageGiven) throw usageError('an image and --label exclude each other', 'Give one of the two');
+  const files = packageFiles(cli.lib, cli.places.home);
+  const { images } = await listStore(cli.places);
+  const check = { launcher: files.launcher, enginePlan: cli.places.enginePlan };
+  const chosen = await selectByLabels(images, labels, async (image) => await preflight(image, check));
+  const kept = withoutLabels(words.slice(0, words.length - behind.length));
+  return await launch(files.launcher, ['restore', chosen.path, ...kept, ...behind], {
+    ...cli.env,
+    FORKPOINT_LIB: cli.lib,
+  });
+}
+
+function withoutLabels(words: readonly string[]): string[] {
+  return words.filter(
+    (word, index) => !word.startsWith('--label=') && word !== '--label' && words[index - 1] !== '--label',
+  );
 }
 
 async function restore(

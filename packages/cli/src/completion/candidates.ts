@@ -24,6 +24,8 @@ type Kind =
   | 'run'
   | 'image'
   | 'image-or-run'
+  | 'images'
+  | 'other-image'
   | 'dest'
   | 'slot=address'
   | 'dir'
@@ -38,6 +40,8 @@ const KINDS: ReadonlySet<string> = new Set([
   'run',
   'image',
   'image-or-run',
+  'images',
+  'other-image',
   'dest',
   'slot=address',
   'dir',
@@ -146,7 +150,8 @@ async function candidatesOf(cli: Cli, kind: Kind, positional: readonly string[])
   if (kind === 'run') return only(await runs(cli));
   if (kind === 'image-or-run')
     return { candidates: [...(await images(cli)), ...(await runs(cli))], directive: 'dirs' };
-  if (kind === 'image' || kind === 'dest') return { candidates: await images(cli), directive: 'dirs' };
+  if (kind === 'image' || kind === 'other-image' || kind === 'images' || kind === 'dest')
+    return { candidates: await images(cli), directive: 'dirs' };
   if (kind === 'slot=address') return only(await slots(cli, positional[0]));
   if (kind === 'shell') return only(['bash', 'zsh', 'fish'].map(plain));
   if (kind === 'signal') return only(SIGNALS.map(plain));
