@@ -57,11 +57,14 @@ describe('a linked image', () => {
     ];
     await person.json(['checkpoint', run.id, base, '--stop']);
     renameSync(base, moved);
+    const [layer = ''] = readdirSync(join(moved, 'layers'));
+    const { ino } = statSync(join(moved, 'layers', layer));
     const first = await restoreAnywhere(person, moved);
     rmSync(moved, { recursive: true });
     assert.match(await fetchText(first.port, '/item/12345'), /value 12345/);
     const taken = (await person.json(['checkpoint', first.run.id, next, '--stop'])) as { generation: number };
     assert.equal(taken.generation, 1);
+    assert.equal(statSync(join(next, 'layers', layer)).ino, ino, 'what has not changed is not written again');
     const second = await restoreAnywhere(person, next);
     assert.match(await fetchText(second.port, '/item/12345'), /value 12345/);
     assert.equal(await hits(second.port), 1);

@@ -36,7 +36,7 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
       ...thresholdFrom(process.env),
     });
     moveLayers(directory, linked.moves);
-    adoptLayers(join(surroundings.controlDirectory, LAYERS), directory, linked.inherited);
+    adoptLayers(ownLayers(surroundings), directory, linked.inherited);
     for (const [name, bytes] of linked.files) {
       rmSync(join(directory, name), { force: true });
       writeFileSync(join(directory, name), bytes, { mode: 0o600 });
@@ -51,9 +51,18 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
  * Gives an image that is not to be linked its own names for the layers that the program has mapped since an earlier
  * restore: what it has not changed since lies only there. Throws ImageError and system errors.
  */
-export function adoptInherited(directory: string, { controlDirectory }: Surroundings): void {
-  const layersPath = join(controlDirectory, LAYERS);
-  adoptLayers(layersPath, directory, inheritedLayers(new ImageDirectory(openSource(directory)), layersPath));
+export function adoptInherited(directory: string, surroundings: Surroundings): void {
+  const layersPath = join(surroundings.controlDirectory, LAYERS);
+  const inherited = inheritedLayers(new ImageDirectory(openSource(directory)), layersPath);
+  adoptLayers(ownLayers(surroundings), directory, inherited);
+}
+
+/**
+ * The run's links to its layers, by the path outside of the pod: link(2) refuses a source below the bind mount through
+ * which the program sees them, though the file system is the same (EXDEV, fs/namei.c), and everything would be copied.
+ */
+function ownLayers({ runDirectory }: Surroundings): string {
+  return join(runDirectory, 'ctl', LAYERS);
 }
 
 // Tests link with other thresholds: at 8 pages most of a small program stays unlinked.
