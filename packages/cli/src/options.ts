@@ -31,3 +31,29 @@ export function pidOf(value: string): number {
 export function collect(value: string, earlier: string[] | undefined): string[] {
   return [...(earlier ?? []), value];
 }
+
+const AGES: Readonly<Record<string, number>> = {
+  s: 1000,
+  min: 60_000,
+  h: 3_600_000,
+  d: 86_400_000,
+  w: 604_800_000,
+};
+const SIZES: Readonly<Record<string, number>> = { B: 1, kB: 1e3, KB: 1e3, MB: 1e6, GB: 1e9, TB: 1e12 };
+
+/** Returns milliseconds for an age such as 30d, 12h or 45min; for use as an option parser of commander. */
+export function ageMs(value: string): number {
+  const [, number = '', unit = ''] = /^(\d{1,6}(?:\.\d+)?)(s|min|h|d|w)$/.exec(value) ?? [];
+  const factor = AGES[unit];
+  if (factor === undefined) throw new InvalidArgumentError('It is an age, such as 30d, 12h or 45min.');
+  return Number(number) * factor;
+}
+
+/** Returns bytes for a size such as 10GB or 500MB; for use as an option parser of commander. */
+export function sizeBytes(value: string): number {
+  const [, number = '', unit = 'B'] = /^(\d{1,15}(?:\.\d+)?)(B|[kK]B|[MGT]B)?$/.exec(value) ?? [];
+  const factor = SIZES[unit];
+  if (number === '' || factor === undefined)
+    throw new InvalidArgumentError('It is a size, such as 10GB or 500MB.');
+  return Math.floor(Number(number) * factor);
+}

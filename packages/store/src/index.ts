@@ -30,7 +30,7 @@ export type { Finding, FindingKind, PreflightOptions } from './preflight.ts';
 export { filesOf, listDirectory, readEntry } from './entries.ts';
 export type { Damaged, ImageEntry, Listing, Remembered, StoredFile } from './entries.ts';
 export { listStore } from './image-index.ts';
-export { hasLabels, lineageOf, usageOf } from './lineage.ts';
+export { ByteCount, hasLabels, lineageOf, usageOf } from './lineage.ts';
 export type { LineageNode, StoreUsage, Usage } from './lineage.ts';
 export { heldByRuns, runsOf } from './holdings.ts';
 export { openContents, readContents } from './contents.ts';
@@ -38,3 +38,9 @@ export type { Area, AreaGroup, Descriptor, ImageContents, OpenContents } from '.
 export { diffImages } from './diff.ts';
 export type { ComparedDescriptor, ComparedRegion, Difference, DiffOptions, ImageDiff } from './diff.ts';
 export { selectByLabels } from './select.ts';
+export { removeImage } from './remove.ts';
+export { expired } from './retention.ts';
+export type { Expired, Retention } from './retention.ts';
+export { findRubbish, removeRubbish } from './rubbish.ts';
+export type { Rubbish, Surrounding } from './rubbish.ts';
+export { isOwnerOver, ownOwner } from './owner.ts';

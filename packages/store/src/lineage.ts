@@ -70,7 +70,7 @@ export function usageOf(images: readonly ImageEntry[], running: ReadonlyMap<stri
   const byPath = new Map<string, Usage>();
   for (const image of images) {
     let [ownBytes, sharedBytes] = [image.restBytes, 0];
-    for (const [key, size] of new Map(image.files.map((file) => [file.key, file.bytes]))) {
+    for (const [key, size] of filesByKey(image)) {
       if ((holders.get(key)?.size ?? 0) > 1 || running.has(key)) sharedBytes += size;
       else ownBytes += size;
     }
@@ -80,6 +80,44 @@ export function usageOf(images: readonly ImageEntry[], running: ReadonlyMap<stri
   for (const size of bytes.values()) totalBytes += size;
   for (const [key, size] of running) if (!bytes.has(key)) runningOnlyBytes += size;
   return { byPath, totalBytes, runningOnlyBytes };
+}
+
+/** Counts the bytes of images while they are removed one after the other. */
+export class ByteCount {
+  #totalBytes = 0;
+  readonly #holders = new Map<string, number>();
+
+  constructor(images: readonly ImageEntry[]) {
+    for (const image of images) {
+      this.#totalBytes += image.restBytes;
+      for (const [key, bytes] of filesByKey(image)) {
+        const count = this.#holders.get(key) ?? 0;
+        if (count === 0) this.#totalBytes += bytes;
+        this.#holders.set(key, count + 1);
+      }
+    }
+  }
+
+  /** Bytes of the images that are left, each file once. */
+  get totalBytes(): number {
+    return this.#totalBytes;
+  }
+
+  /** Takes an image out and returns how many bytes that frees. */
+  remove(image: ImageEntry): number {
+    const before = this.#totalBytes;
+    this.#totalBytes -= image.restBytes;
+    for (const [key, bytes] of filesByKey(image)) {
+      const count = (this.#holders.get(key) ?? 1) - 1;
+      if (count === 0) this.#totalBytes -= bytes;
+      this.#holders.set(key, count);
+    }
+    return before - this.#totalBytes;
+  }
+}
+
+function filesByKey(image: ImageEntry): ReadonlyMap<string, number> {
+  return new Map(image.files.map(({ key, bytes }) => [key, bytes]));
 }
 
 /** Returns whether an image has every one of the labels. */

@@ -4,7 +4,6 @@ import { basename, dirname, join } from 'node:path';
 import { makeMissing } from './directories.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { stateOfPlace } from './images.ts';
-import { isId } from './names.ts';
 import { syncPath, syncTree } from './sync.ts';
 
 /** A place where an image will appear, and the directory beside it in which it is made. */
@@ -115,17 +114,16 @@ export async function cleanStale(
   return removed;
 }
 
-/** Returns a fresh name for a temporary directory: `.NAME.forkpoint-RUNID-RANDOM.tmp`. */
-export function temporaryName(name: string, runId: string): string {
-  // NAME_MAX is 255 bytes; the rest of the name takes 40.
-  const short = Buffer.byteLength(name) <= 200 ? name : 'image';
-  return `.${short}.forkpoint-${runId}-${randomBytes(4).toString('hex')}.tmp`;
+/** Returns a fresh name for a temporary directory: `.NAME.forkpoint-OWNER-RANDOM.tmp`. The owner is the id of a run, or what ownOwner returns. */
+export function temporaryName(name: string, owner: string): string {
+  // NAME_MAX is 255 bytes; the rest of the name takes at most 75.
+  const short = Buffer.byteLength(name) <= 180 ? name : 'image';
+  return `.${short}.forkpoint-${owner}-${randomBytes(4).toString('hex')}.tmp`;
 }
 
-/** Returns the run id in the name of a temporary directory, or undefined for other names. */
+/** Returns the owner in the name of a temporary directory, or undefined for other names. */
 export function ownerOf(name: string): string | undefined {
-  const id = /^\..+\.forkpoint-([0-9a-f]{12})-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
-  return id !== undefined && isId(id) ? id : undefined;
+  return /^\..+\.forkpoint-([0-9a-f]{12}|p\d+-\d+-\d+)-[0-9a-f]{8}\.tmp$/.exec(name)?.[1];
 }
 
 async function realPlace(path: string): Promise<string> {

@@ -1,0 +1,122 @@
+import type { Command } from 'commander';
+import { InvalidArgumentError } from 'commander';
+import { ByteCount, expired, findRubbish, removeImage, removeRubbish, runsOf } from '@forkpoint/store';
+import type { Expired, Retention, Rubbish } from '@forkpoint/store';
+import type { Cli } from '../context.ts';
+import { ageMs, sizeBytes } from '../options.ts';
+import type { Finish } from '../program.ts';
+import { viewStore, warnOfDamaged } from '../store-view.ts';
+import type { StoreView } from '../store-view.ts';
+import { bytesText, safeText } from '../ui/format.ts';
+import { withProgress } from '../ui/progress.ts';
+
+interface Options {
+  readonly keep?: number;
+  readonly maxAge?: number;
+  readonly quota?: number;
+  readonly cacheAge: number;
+  readonly dryRun?: boolean;
+  readonly json?: boolean;
+}
+
+/** One thing that goes. */
+interface Going {
+  readonly kind: Rubbish['kind'] | 'image';
+  readonly path: string;
+  readonly bytes: number;
+  readonly why: string;
+}
+
+const WEEK_MS = 7 * 24 * 3600 * 1000;
+
+/** Adds `forkpoint gc`. */
+export function addGc(program: Command, cli: Cli, finish: Finish): void {
+  program
+    .command('gc')
+    .summary('remove what nobody needs')
+    .description(
+      'Removes half-made directories whose maker has ended, temporary images of forks that have ended, page files of killed ' +
+        'runs and unused cache. Images go only with --keep, --max-age or --quota, and never while a program runs from them.',
+    )
+    .option('--keep <number>', 'keep this many images of each program, the newest', countOf)
+    .option('--max-age <age>', 'remove older images: 30d, 12h, 45min', ageMs)
+    .option('--quota <size>', 'remove the oldest images until all fit: 10GB, 500MB', sizeBytes)
+    .option('--cache-age <age>', 'remove what was not used for this long from the cache', ageMs, WEEK_MS)
+    .option('--dry-run', 'only say what would be removed')
+    .option('--json', 'print what was removed as a JSON array')
+    .addHelpText('after', '\nExamples:\n  forkpoint gc --dry-run\n  forkpoint gc --keep 5 --quota 20GB')
+    .action(async (options: Options) => {
+      const view = await viewStore(cli, undefined);
+      warnOfDamaged(cli, view);
+      const going = await planOf(cli, view, options);
+      if (options.dryRun !== true) {
+        await withProgress(cli, 'Removing', async () => {
+          for (const { remove } of going) await remove();
+        });
+      }
+      report(
+        cli,
+        going.map(({ remove: _remove, ...rest }) => rest),
+        options,
+      );
+      finish(0);
+    });
+}
+
+async function planOf(
+  cli: Cli,
+  view: StoreView,
+  options: Options,
+): Promise<(Going & { readonly remove: () => Promise<void> })[]> {
+  const policy: Retention = {
+    ...(options.keep === undefined ? {} : { keep: options.keep }),
+    ...(options.maxAge === undefined ? {} : { maxAgeMs: options.maxAge }),
+    ...(options.quota === undefined ? {} : { quotaBytes: options.quota }),
+  };
+  const nowMs = Date.now();
+  const isBusy = (image: Expired['image']): boolean => runsOf(image, view.runs).length > 0;
+  const images = expired(view.images, policy, { nowMs, isBusy });
+  const gone = new Set(images.map(({ image }) => image));
+  const staying = view.images.filter((image) => !gone.has(image));
+  const rubbish = await findRubbish(cli.places, {
+    runs: view.runs,
+    imageIds: new Set(staying.map(({ id }) => id)),
+    nowMs,
+    cacheMs: options.cacheAge,
+  });
+  // What an image frees depends on those that go before it.
+  const count = new ByteCount(view.images);
+  return [
+    ...images.map(({ image, why }) => {
+      const remove = async (): Promise<void> => await removeImage(image.path);
+      return { kind: 'image' as const, path: image.path, bytes: count.remove(image), why, remove };
+    }),
+    ...rubbish.map((item) => ({ ...item, remove: async () => await removeRubbish(item) })),
+  ];
+}
+
+function report(cli: Cli, going: readonly Going[], options: Options): void {
+  const isDry = options.dryRun === true;
+  if (options.json === true) {
+    cli.writeOut(
+      `${JSON.stringify(
+        going.map((item) => ({ ...item, dryRun: isDry })),
+        null,
+        2,
+      )}\n`,
+    );
+    return;
+  }
+  for (const { kind, path, bytes, why } of going)
+    cli.writeOut(
+      `${bytesText(bytes).padStart(8)}  ${kind.padEnd(9)}  ${safeText(path)}  (${safeText(why)})\n`,
+    );
+  const total = going.reduce((sum, { bytes }) => sum + bytes, 0);
+  const verb = isDry ? 'would be removed' : 'removed';
+  cli.writeErr(going.length === 0 ? 'There is nothing to remove.\n' : `${bytesText(total)} ${verb}.\n`);
+}
+
+function countOf(text: string): number {
+  if (!/^[1-9]\d{0,5}$/.test(text)) throw new InvalidArgumentError('It is a number, such as 5.');
+  return Number(text);
+}

@@ -1,0 +1,32 @@
+import { readlinkSync } from 'node:fs';
+import { join } from 'node:path';
+import { isId } from './names.ts';
+import { processFacts } from './proc.ts';
+import { readRun } from './runs.ts';
+
+/**
+ * Returns the word that names this process as the owner of a temporary directory: its pid, its start time, and the pid
+ * namespace in which both count. Throws when /proc is not there.
+ */
+export async function ownOwner(): Promise<string> {
+  const facts = await processFacts(process.pid);
+  return `p${process.pid}-${facts?.start ?? '0'}-${pidNamespace()}`;
+}
+
+/** Returns whether the owner of a temporary directory has ended; undefined when that cannot be known here. */
+export async function isOwnerOver(owner: string, runs: string): Promise<boolean | undefined> {
+  const [, pid, start, namespace] = /^p(\d+)-(\d+)-(\d+)$/.exec(owner) ?? [];
+  if (pid !== undefined) {
+    // Pids of another container mean nothing here.
+    if (namespace !== pidNamespace()) return undefined;
+    return (await processFacts(Number(pid)))?.start !== start;
+  }
+  if (!isId(owner)) return undefined;
+  const run = await readRun(join(runs, owner)).catch(() => undefined);
+  return run === undefined ? undefined : !run.isAlive;
+}
+
+/** The inode number of this process's pid namespace. */
+function pidNamespace(): string {
+  return /\d+/.exec(readlinkSync('/proc/self/ns/pid'))?.[0] ?? '0';
+}
