@@ -296,6 +296,10 @@ int main(int count, char **arguments) {
     return 0;
   }
   if (count == 2 && strcmp(arguments[1], "probe") == 0) return probe_main();
-  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | cpu | probe\n");
+  if (count == 4 && strcmp(arguments[1], "exchange") == 0) {
+    if (exchange(arguments[2], arguments[3]) == 0) return 0;
+    bail(1, "cannot exchange %s and %s:", arguments[2], arguments[3]);
+  }
+  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | exchange PATH PATH | cpu | probe\n");
   return 2;
 }

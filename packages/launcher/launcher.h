@@ -94,6 +94,7 @@ void *must(void *pointer);
 char *join(const char *first, ...);
 char *read_file(const char *path, size_t limit, size_t *length);
 int copy_file(const char *from, const char *to);
+int exchange(const char *one, const char *other);
 int write_file(const char *path, const char *bytes, size_t length, int flags);
 int put(const char *path, const char *format, ...) __attribute__((format(printf, 2, 3)));
 int plan_parse(char *bytes, size_t length, struct plan *plan, size_t *used);

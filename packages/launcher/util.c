@@ -16,6 +16,9 @@
 #include <unistd.h>
 
 #define TEXT_MAX (16u << 20)
+#ifndef RENAME_EXCHANGE
+#define RENAME_EXCHANGE 2
+#endif
 
 // Prints one `Error:` line, with errno's text where the format ends in a colon, and exits.
 void bail(int code, const char *format, ...) {
@@ -124,6 +127,11 @@ int copy_file(const char *from, const char *to) {
   if (in >= 0) close(in);
   if (out >= 0 && close(out) != 0) count = -1;
   return count == 0 ? 0 : -1;
+}
+
+// Swaps two files or directories atomically. The call is younger than the libcs that the launcher is built with.
+int exchange(const char *one, const char *other) {
+  return (int)syscall(SYS_renameat2, AT_FDCWD, one, AT_FDCWD, other, RENAME_EXCHANGE);
 }
 
 // Writes one short text into a kernel file with a single write(2).

@@ -17,10 +17,6 @@
 #include <time.h>
 #include <unistd.h>
 
-#ifndef RENAME_EXCHANGE
-#define RENAME_EXCHANGE 2
-#endif
-
 void tell_worker(const char *first, size_t count, char **fields) {
   struct text text = {0};
   if (pod.to_worker < 0) return;
@@ -141,7 +137,7 @@ static void obey_worker(const struct record *record) {
   else if (strcmp(record->key, "mkfifo") == 0 && record->count == 1) reply(make_fifo(field[0]));
   else if (strcmp(record->key, "peers") == 0) tell_peers();
   else if (strcmp(record->key, "exchange") == 0 && record->count == 2)
-    reply((int)syscall(SYS_renameat2, AT_FDCWD, field[0], AT_FDCWD, field[1], RENAME_EXCHANGE));
+    reply(exchange(field[0], field[1]));
   else if (strcmp(record->key, "resume") == 0) {
     for (size_t i = 0; i < record->count; i++)
       if (atol(field[i]) > 1) kill((pid_t)atol(field[i]), SIGCONT);

@@ -5,6 +5,7 @@ import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDu } from './commands/du.ts';
 import { addGc } from './commands/gc.ts';
+import { addFlatten } from './commands/flatten.ts';
 import { addInspect } from './commands/inspect.ts';
 import { addKill } from './commands/kill.ts';
 import { addLogs } from './commands/logs.ts';
@@ -117,6 +118,7 @@ function build(
   addDu(program, cli, finish);
   addRm(program, cli, finish);
   addGc(program, cli, finish);
+  addFlatten(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
   addCompletion(program, cli, finish);

@@ -1,5 +1,9 @@
 export { chunkHeaders } from './chunks.ts';
 export type { PagesReader, Run } from './chunks.ts';
+export { measureFragmentation, planFlattening } from './flatten.ts';
+export type { Assembly, FlattenPlan, Fragmentation } from './flatten.ts';
+export { flattenProcess } from './flatten-process.ts';
+export type { FlatMemory, MappedSegment, StoredMemory } from './flatten-process.ts';
 export { inheritedLayers, link } from './link.ts';
 export type { LayerMove, LinkOptions, LinkResult, RangeReader } from './link.ts';
 export { linkProcess } from './link-process.ts';
@@ -7,3 +11,5 @@ export type { LinkedMemory, LinkReport } from './link-process.ts';
 export { adoptLayers, LAYERS, moveLayers } from './move.ts';
 export { reasonAgainst, RULES } from './policy.ts';
 export type { ProcessFacts, Reason } from './policy.ts';
+export { Collage, uncovered } from './segments.ts';
+export type { Extent, Segment } from './segments.ts';

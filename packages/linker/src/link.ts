@@ -9,9 +9,9 @@ import {
   regularFile,
 } from '@forkpoint/image';
 import type { ImageSource } from '@forkpoint/image';
+import { factsOf } from './facts.ts';
 import { linkProcess } from './link-process.ts';
 import type { LinkReport } from './link-process.ts';
-import type { ProcessFacts } from './policy.ts';
 
 /** Reads `length` bytes at `offset` of a file of the image. */
 export type RangeReader = (name: string, offset: number, length: number) => Uint8Array;
@@ -48,7 +48,8 @@ export interface LinkResult {
   readonly reports: ReadonlyMap<number, LinkReport>;
 }
 
-const DEFAULT_THRESHOLD = 8;
+/** Shortest run that is linked, in pages. */
+export const DEFAULT_THRESHOLD = 8;
 
 /**
  * Links an image: stored private memory becomes private mappings of page files, which a restore maps instead of reading.
@@ -71,11 +72,16 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
     const fileId = nextFile++;
     const layer = options.layerName(process.pid);
     const runs = pageRuns(pagemap);
-    const linked = linkProcess(mm.vmas, runs, factsOf(image, process.pid, process.threads, options), {
-      fileId,
-      threshold: options.threshold ?? DEFAULT_THRESHOLD,
-      read: (offset, length) => read(pages, offset, length),
-    });
+    const linked = linkProcess(
+      mm.vmas,
+      runs,
+      factsOf(image, process.pid, process.threads, options.shimName),
+      {
+        fileId,
+        threshold: options.threshold ?? DEFAULT_THRESHOLD,
+        read: (offset, length) => read(pages, offset, length),
+      },
+    );
     reports.set(process.pid, linked.report);
     if (linked.report.linked === 0) continue;
     mm.vmas = [...linked.areas];
@@ -118,27 +124,4 @@ export function inheritedLayers(image: ImageDirectory, layersPath: string): stri
     .entries('files', 'files.img')
     .filter(({ message }) => mapped.has(message.id) && message.reg?.name.startsWith(prefix) === true)
     .map(({ message }) => message.reg?.name.slice(prefix.length) ?? '');
-}
-
-function factsOf(
-  image: ImageDirectory,
-  pid: number,
-  threads: readonly number[],
-  options: LinkOptions,
-): ProcessFacts {
-  const stackPointers = [pid, ...threads].flatMap((thread) => {
-    const pointer = image.entries('core', `core-${thread}.img`)[0]?.message.threadInfo?.gpregs?.sp;
-    return pointer === undefined ? [] : [pointer];
-  });
-  const mm = image.entries('mm', `mm-${pid}.img`)[0]?.message;
-  const shims = new Set(
-    image
-      .entries('files', 'files.img')
-      .filter(({ message }) => message.reg?.name.endsWith(`/${options.shimName}`) === true)
-      .map(({ message }) => message.id),
-  );
-  const hasShim =
-    mm?.vmas.some((area) => (area.status & AREA_FILE_PRIVATE) !== 0 && shims.has(Number(area.shmid))) ===
-    true;
-  return { stackPointers, hasShim };
 }

@@ -32,6 +32,8 @@ export interface ProcessFacts {
   readonly stackPointers: readonly bigint[];
   /** Whether the preload shim is loaded, which keeps madvise(2) and mremap(2) honest on linked memory. */
   readonly hasShim: boolean;
+  /** Areas that were linked in an earlier generation: what allowed it then allows it now. None when absent. */
+  readonly linkedBefore?: ReadonlySet<vma_entry>;
 }
 
 interface Rule {
@@ -90,7 +92,8 @@ export const RULES: readonly Rule[] = [
   {
     reason: 'no-preload',
     hazard: 'MADV_DONTNEED and mremap(2) show the file again instead of zeros',
-    applies: (area, { hasShim }) => !hasShim && (area.status & AREA_ANON_PRIVATE) !== 0,
+    applies: (area, { hasShim, linkedBefore }) =>
+      !hasShim && (area.status & AREA_ANON_PRIVATE) !== 0 && linkedBefore?.has(area) !== true,
   },
 ];
 

@@ -11,6 +11,8 @@ export {
 export type { PlanLimits, PlanRecord, RecordReader } from './plan.ts';
 export { decodeEnginePlan, encodeEnginePlan } from './engine-plan.ts';
 export type { EnginePlan } from './engine-plan.ts';
+export { decodePrefetchPlan, encodePrefetchPlan } from './prefetch-plan.ts';
+export type { PrefetchFile, PrefetchPlan } from './prefetch-plan.ts';
 export { decodeRunPlan, encodeRunPlan } from './run-plan.ts';
 export type { RunPlan } from './run-plan.ts';
 export { decodeRestorePlan, encodeRestorePlan } from './restore-plan.ts';

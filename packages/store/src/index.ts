@@ -21,7 +21,12 @@ export {
 export type { PlaceState } from './images.ts';
 export { syncPath, syncTree } from './sync.ts';
 export { cleanStale, discard, openDestination, ownerOf, publish, temporaryName } from './publish.ts';
-export type { Destination, Published } from './publish.ts';
+export type { Destination, Exchange, Published } from './publish.ts';
+export { flatten } from './flatten.ts';
+export type { Flattened, FlattenOptions, FlattenProgress } from './flatten.ts';
+export { PREFETCH_FILE } from './prefetch.ts';
+export { launcherExchange } from './exchange.ts';
+export { linkOrCopy } from './link-or-copy.ts';
 export { askCheckpoint, waitForExit } from './ask.ts';
 export type { Answer, WaitOptions } from './ask.ts';
 export { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';

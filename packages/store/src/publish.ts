@@ -16,6 +16,9 @@ export interface Destination {
   readonly created: readonly string[];
 }
 
+/** Swaps two directories atomically (renameat2, RENAME_EXCHANGE). */
+export type Exchange = (a: string, b: string) => Promise<void>;
+
 /** How a destination was filled. */
 export type Published = 'created' | 'replaced';
 
@@ -53,12 +56,12 @@ export async function openDestination(path: string, runId: string): Promise<Dest
 
 /**
  * Flushes the temporary directory (unless `sync` is false) and puts it at its place: by rename where nothing or an empty directory is, by `exchange` where an
- * image is, which is then removed. `exchange` swaps two directories atomically (renameat2, RENAME_EXCHANGE).
+ * image is, which is then removed.
  * Throws ERR_FORKPOINT_PUBLISH, and the place is then as it was; the caller discards the destination.
  */
 export async function publish(
   destination: Destination,
-  options: { exchange: (a: string, b: string) => Promise<void>; sync?: boolean },
+  options: { exchange: Exchange; sync?: boolean },
 ): Promise<Published> {
   const { path, temporary } = destination;
   try {

@@ -1,0 +1,141 @@
+import assert from 'node:assert/strict';
+import { chmodSync, readdirSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { build } from 'esbuild';
+import { findCompiler } from '@forkpoint/engine';
+import { createPerson, nodeBinary, programPath, root, runToEnd } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { digestOf } from './image-digest.ts';
+import { detach, logged, revive } from './pods.ts';
+
+const options = { env: process.env, log: () => undefined, signal: undefined };
+
+/** Compiles a program that can be preloaded into. */
+async function compileDynamic(source: string, file: string): Promise<void> {
+  const dynamic = await runToEnd(['cc', '-std=gnu11', '-O1', '-o', file, source]).catch(() => null);
+  if (dynamic?.code !== 0) {
+    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
+    const built = await runToEnd(compiler.executable([source], file, false));
+    assert.equal(built.code, 0, built.stderr);
+  }
+  chmodSync(file, 0o755);
+}
+
+/** Bundles flatten-steps.ts: it is started a hundred times. */
+async function bundle(outfile: string): Promise<void> {
+  const entry = join(root, 'test/engine/flatten-steps.ts');
+  const banner =
+    "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
+  await build({
+    entryPoints: [entry],
+    outfile,
+    bundle: true,
+    platform: 'node',
+    format: 'esm',
+    banner: { js: banner },
+    logLevel: 'silent',
+  });
+  chmodSync(outfile, 0o644);
+}
+
+/** What flatten-steps.ts tells of one attempt. */
+interface Attempt {
+  readonly struck: boolean;
+  readonly error: string | null;
+  readonly digest: string;
+  readonly beside: number;
+}
+
+describe('a chain of images', () => {
+  let person: Person;
+  let program: string;
+  before(async () => {
+    person = createPerson();
+    program = join(person.scratch, 'chain');
+    await compileDynamic(programPath('c/chain.c'), program);
+  });
+  after(async () => await person.leave());
+
+  /** Has a run change some of its pages and say what it then holds. */
+  async function change(id: string, percent = true): Promise<string> {
+    if (percent) {
+      await person.finish(['kill', id, '--signal', 'USR1']);
+      await logged(person, id, /^dirty \d+$/m);
+    }
+    await person.finish(['kill', id, '--signal', 'USR2']);
+    return String((await logged(person, id, /^(right [0-9a-f]+|WRONG.*)$/m))[1]);
+  }
+
+  /** Makes an image of the second generation, and returns its path and what the program held. */
+  async function twoGenerations(name: string): Promise<{ image: string; held: string }> {
+    const id = await detach(person, [program, '2', '20']);
+    await logged(person, id, /^up$/m);
+    await person.json(['checkpoint', id, `./${name}-0`, '--stop']);
+    const next = await revive(person, `./${name}-0`);
+    const held = await change(next);
+    await person.json(['checkpoint', next, `./${name}-1`, '--stop']);
+    return { image: join(person.scratch, `${name}-1`), held };
+  }
+
+  test('is flattened on request: fewer pages to copy, the same memory, and the base may go', async () => {
+    const { image, held } = await twoGenerations('asked');
+    const flat = (await person.json(['flatten', image])) as Record<
+      'before' | 'after',
+      { mappings: number; copiedPages: number }
+    >;
+    assert.ok(flat.before.copiedPages - flat.after.copiedPages > 50, JSON.stringify(flat));
+    assert.equal(readdirSync(join(image, 'layers')).length, 1);
+    rmSync(join(person.scratch, 'asked-0'), { recursive: true });
+    assert.equal(await change(await revive(person, image), false), held);
+  });
+
+  test('killed or out of space at any step of flattening, the image is the old one or the new one, and whole', async (context) => {
+    const { image, held } = await twoGenerations('faults');
+    const faults = join(person.scratch, 'faults.so');
+    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
+    const built = await runToEnd(compiler.sharedObject(programPath('c/faults.c'), faults, false));
+    assert.equal(built.code, 0, built.stderr);
+    chmodSync(faults, 0o755);
+    const old = digestOf(image);
+    const steps = join(person.scratch, 'steps.mjs');
+    await bundle(steps);
+    const work = join(person.scratch, 'work');
+    const walk = async (kind: 'space' | 'kill', at: number) => {
+      const words = [nodeBinary(24), steps, work, image, join(person.home, 'engine/native/current/launcher')];
+      const faulty = { LD_PRELOAD: faults, FAULT_DIR: `${work}/`, FAULT_LOG: `${work}.struck` };
+      const env = { ...faulty, FAULT_KIND: kind, FAULT_AT: String(at), NODE_COMPILE_CACHE: `${work}.cache` };
+      const { code, signal, stdout, stderr } = await person.start(words, { env }).end();
+      if (signal === 'SIGKILL' && kind === 'kill') return null;
+      assert.equal(code, 0, stderr);
+      return JSON.parse(stdout) as Attempt[];
+    };
+    const [without] = (await walk('kill', 9_999)) ?? [];
+    const full = (await walk('space', 1)) ?? [];
+    const flat = without?.digest ?? '';
+    const seen = new Set<string>();
+    for (const [index, { struck, error, digest, beside }] of full.entries()) {
+      assert.ok(
+        digest === old || digest === flat,
+        `without space at step ${index + 1} something else is left`,
+      );
+      assert.ok(!struck || error !== null, `nobody heard of step ${index + 1}`);
+      assert.equal(beside, 0, `step ${index + 1}: ${error}`);
+      seen.add(digest);
+    }
+    let kills = 0;
+    while ((await walk('kill', kills + 1)) === null) {
+      const digest = digestOf(join(work, 'image'));
+      kills++;
+      assert.ok(digest === old || digest === flat, `killed at step ${kills} it is something else`);
+      seen.add(digest);
+    }
+    context.diagnostic(`${full.length - 1} steps that take space, ${kills} steps in all`);
+    assert.ok(full.length > 30 && kills > full.length, `${full.length} and ${kills} steps`);
+    const target = join(work, 'image');
+    assert.deepEqual(seen, new Set([old, flat]));
+    assert.equal(digestOf(target), flat);
+    for (const whole of [image, target])
+      assert.equal(await change(await revive(person, whole), false), held, whole);
+  });
+});
