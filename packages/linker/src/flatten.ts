@@ -1,20 +1,13 @@
-import {
-  AREA_FILE_PRIVATE,
-  encodeImage,
-  ImageDirectory,
-  PAGE_PRESENT,
-  pagemapEntry,
-  pageRuns,
-  regularFile,
-} from '@forkpoint/image';
+import { AREA_FILE_PRIVATE, encodeImage, ImageDirectory, pageRuns, regularFile } from '@forkpoint/image';
 import type { ImageSource, MessageFile } from '@forkpoint/image';
 import { factsOf } from './facts.ts';
 import { flattenProcess } from './flatten-process.ts';
-import type { MappedSegment } from './flatten-process.ts';
+import type { FlatMemory, MappedSegment } from './flatten-process.ts';
 import { DEFAULT_THRESHOLD } from './link.ts';
 import type { LinkOptions, RangeReader } from './link.ts';
 import type { LinkReport } from './link-process.ts';
 import { LAYERS } from './move.ts';
+import { pagemapWith } from './pieces.ts';
 import type { Extent } from './segments.ts';
 
 /** A file that an image on fewer page files consists of, and where its bytes lie in the old image. */
@@ -67,50 +60,21 @@ export function planFlattening(
   const assemblies: Assembly[] = [];
   const reports = new Map<number, LinkReport>();
   const mappedBy = new Map<number, readonly MappedSegment[]>();
-  let nextFile = files.entries.reduce((most, { message }) => Math.max(most, message.id), 0) + 1;
   const fresh = new Map<number, string>();
+  let nextFile = files.entries.reduce((most, { message }) => Math.max(most, message.id), 0) + 1;
   for (const { message: process } of image.require('pstree', 'pstree.img').entries) {
-    const memory = image.find('mm', `mm-${process.pid}.img`);
-    const pagemap = image.pagemap(`pagemap-${process.pid}.img`);
-    const mm = memory?.entries[0]?.message;
-    if (memory === undefined || pagemap === undefined || mm === undefined) continue;
     const fileId = nextFile++;
-    const pages = `pages-${pagemap.head.pagesId}.img`;
-    const runs = pageRuns(pagemap);
-    const flat = flattenProcess(
-      {
-        areas: mm.vmas,
-        runs,
-        pages,
-        layerOf: (id) => {
-          const name = layers.get(id);
-          return name === undefined ? undefined : { name: `${LAYERS}/${name}`, size: layerSize(name) };
-        },
-        facts: factsOf(image, process.pid, process.threads, options.shimName),
-      },
-      {
-        fileId,
-        threshold: options.threshold ?? DEFAULT_THRESHOLD,
-        read: (extents) => readExtents(read, extents),
-        parent: mappedBy.get(process.ppid) ?? [],
-      },
-    );
-    mappedBy.set(process.pid, flat.mapped);
-    reports.set(process.pid, flat.report);
-    mm.vmas = [...flat.areas];
-    pagemap.entries = [
-      ...runs.filter((run) => run.firstPage === undefined).map((run) => ({ ...run, pages: run.pageCount })),
-      ...flat.left.map((run) => ({ ...run, flags: PAGE_PRESENT })),
-    ]
-      .sort((a, b) => a.address - b.address)
-      .map(({ address, pages: count, flags }) => pagemapEntry(address, count, flags));
-    changed.set(memory.name, encodeImage(memory));
-    changed.set(pagemap.name, encodeImage(pagemap));
-    assemblies.push(assemblyOf(pages, flat.leftExtents));
-    if (flat.extents.length === 0) continue;
+    const parent = mappedBy.get(process.ppid) ?? [];
+    const flat = flattenOne(image, process, { fileId, parent, layers, layerSize, read, options });
+    if (flat === undefined) continue;
+    mappedBy.set(process.pid, flat.memory.mapped);
+    reports.set(process.pid, flat.memory.report);
+    for (const [name, bytes] of flat.files) changed.set(name, bytes);
+    assemblies.push(assemblyOf(flat.pages, flat.memory.leftExtents));
+    if (flat.memory.extents.length === 0) continue;
     const layer = options.layerName(process.pid);
     fresh.set(fileId, layer);
-    assemblies.push(assemblyOf(`${LAYERS}/${layer}`, flat.extents));
+    assemblies.push(assemblyOf(`${LAYERS}/${layer}`, flat.memory.extents));
   }
   const unused = exchangeFiles(image, files, { layers, fresh, layersPath: options.layersPath });
   changed.set(files.name, encodeImage(files));
@@ -121,6 +85,46 @@ export function planFlattening(
     (layer) => sizes.get(`${LAYERS}/${layer}`) ?? layerSize(layer),
   );
   return { files: changed, assemblies, unused, before, after, reports };
+}
+
+/** Flattens one process, whose files change in `image`; undefined when it has no memory, as a zombie. */
+function flattenOne(
+  image: ImageDirectory,
+  process: { readonly pid: number; readonly threads: readonly number[] },
+  given: {
+    readonly fileId: number;
+    readonly parent: readonly MappedSegment[];
+    readonly layers: ReadonlyMap<number, string>;
+    readonly layerSize: (layer: string) => number;
+    readonly read: RangeReader;
+    readonly options: LinkOptions;
+  },
+): { pages: string; memory: FlatMemory; files: readonly (readonly [string, Uint8Array])[] } | undefined {
+  const { layers, layerSize, options } = given;
+  const memory = image.find('mm', `mm-${process.pid}.img`);
+  const pagemap = image.pagemap(`pagemap-${process.pid}.img`);
+  const mm = memory?.entries[0]?.message;
+  if (memory === undefined || pagemap === undefined || mm === undefined) return undefined;
+  const pages = `pages-${pagemap.head.pagesId}.img`;
+  const runs = pageRuns(pagemap);
+  const layerOf = (id: number): { name: string; size: number } | undefined => {
+    const name = layers.get(id);
+    return name === undefined ? undefined : { name: `${LAYERS}/${name}`, size: layerSize(name) };
+  };
+  const facts = factsOf(image, process.pid, process.threads, options.shimName);
+  const flat = flattenProcess(
+    { areas: mm.vmas, runs, pages, layerOf, facts },
+    {
+      fileId: given.fileId,
+      threshold: options.threshold ?? DEFAULT_THRESHOLD,
+      read: (extents) => readExtents(given.read, extents),
+      parent: given.parent,
+    },
+  );
+  mm.vmas = [...flat.areas];
+  pagemap.entries = pagemapWith(runs, flat.left);
+  const files = [memory, pagemap].map((file) => [file.name, encodeImage(file)] as const);
+  return { pages, memory: flat, files };
 }
 
 /** Returns how much a restore of an image has to do for its memory. Throws ImageError. */

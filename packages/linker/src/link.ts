@@ -2,9 +2,7 @@ import {
   AREA_FILE_PRIVATE,
   encodeImage,
   ImageDirectory,
-  PAGE_PRESENT,
   PAGE_SIZE,
-  pagemapEntry,
   pageRuns,
   regularFile,
 } from '@forkpoint/image';
@@ -12,6 +10,7 @@ import type { ImageSource } from '@forkpoint/image';
 import { factsOf } from './facts.ts';
 import { linkProcess } from './link-process.ts';
 import type { LinkReport } from './link-process.ts';
+import { pagemapWith } from './pieces.ts';
 
 /** Reads `length` bytes at `offset` of a file of the image. */
 export type RangeReader = (name: string, offset: number, length: number) => Uint8Array;
@@ -89,12 +88,7 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
       message: regularFile(fileId, `${options.layersPath}/${layer}`, 0o100000),
       payload: new Uint8Array(0),
     });
-    pagemap.entries = [
-      ...runs.filter((run) => run.firstPage === undefined).map((run) => ({ ...run, pages: run.pageCount })),
-      ...linked.left.map((run) => ({ ...run, flags: PAGE_PRESENT })),
-    ]
-      .sort((a, b) => a.address - b.address)
-      .map(({ address, pages: count, flags }) => pagemapEntry(address, count, flags));
+    pagemap.entries = pagemapWith(runs, linked.left);
     changed.set(memory.name, encodeImage(memory));
     changed.set(pagemap.name, encodeImage(pagemap));
     moves.push({

@@ -1,5 +1,5 @@
-import { PAGE_SIZE } from '@forkpoint/image';
-import type { PageRun, vma_entry } from '@forkpoint/image';
+import { PAGE_PRESENT, PAGE_SIZE, pagemapEntry } from '@forkpoint/image';
+import type { PagemapFile, PageRun, vma_entry } from '@forkpoint/image';
 import type { Run } from './chunks.ts';
 
 /** Cuts the stored runs of a process at the bounds of an area. `from` is where the search begins; runs are in order. */
@@ -58,6 +58,16 @@ export function cutOut(runs: readonly Run[], alone: ReadonlySet<number>): Run[] 
     push(end);
   }
   return pieces;
+}
+
+/** Returns the entries of a pagemap of which only `left` is stored; what was no page of the pages file before stays so. */
+export function pagemapWith(runs: readonly PageRun[], left: readonly Run[]): PagemapFile['entries'] {
+  return [
+    ...runs.filter((run) => run.firstPage === undefined).map((run) => ({ ...run, pages: run.pageCount })),
+    ...left.map((run) => ({ ...run, flags: PAGE_PRESENT })),
+  ]
+    .sort((a, b) => a.address - b.address)
+    .map(({ address, pages, flags }) => pagemapEntry(address, pages, flags));
 }
 
 function endOf(run: PageRun | undefined): number {
