@@ -1,0 +1,204 @@
+import { chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { eventually } from '@forkpoint/testkit';
+import type { Person, Running } from '@forkpoint/testkit';
+import { childrenOf, isAlive, logOf } from './pods.ts';
+
+/** The steps of a checkpoint at which somebody is killed. */
+export const STEPS = ['prepare', 'hooks', 'ready', 'dump', 'rewrite', 'publish'] as const;
+export type Step = (typeof STEPS)[number];
+
+/** A run of pair.cjs. */
+export interface Pair {
+  readonly id: string;
+  /** Host's pid of the inner launcher. */
+  readonly launcher: number;
+  /** The command in the foreground, if it is one. */
+  readonly outer?: Running;
+  log(): string;
+}
+
+/** A checkpoint that stands still at one step. */
+export interface Halted {
+  /** Host's pids of who takes part. */
+  readonly worker: number;
+  /** 0 where CRIU does not run. */
+  readonly criu: number;
+  /** Lets everybody who still lives go on. */
+  release(): void;
+}
+
+const SPIN_MS = 20_000;
+
+function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ');
+  } catch {
+    // It has ended in between.
+    return '';
+  }
+}
+
+/** Host's pids of the pair's two processes; fewer when one has ended. */
+export function pairOf({ launcher }: Pair): number[] {
+  const root = childrenOf(launcher).find((pid) => /pair\.cjs/.test(commandOf(pid)));
+  return root === undefined ? [] : [root, ...childrenOf(root).filter(isAlive)];
+}
+
+/** Asks both processes for a sign of life and returns the digest of the child's memory. */
+export async function beat(pair: Pair): Promise<string> {
+  const before = [...pair.log().matchAll(/^beat /gm)].length;
+  return await eventually(() => {
+    // Again and again: the child may be one that is just starting.
+    const [root] = /^(up|filled)$/m.test(pair.log()) ? pairOf(pair) : [];
+    if (root !== undefined) process.kill(root, 'SIGUSR1');
+    return [...pair.log().matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1];
+  }, `run ${pair.id} answering`);
+}
+
+/** Returns the processes of a pod, by their pids of the host, with the letter of their state. */
+export function statesOf({ launcher }: Pair): string[] {
+  const all = (pid: number): number[] => [pid, ...childrenOf(pid).flatMap(all)];
+  return all(launcher)
+    .slice(1)
+    .map((pid) => {
+      try {
+        const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+        return `${stat.slice(stat.indexOf('(') + 1, stat.lastIndexOf(')'))} ${stat.slice(stat.lastIndexOf(')') + 2)[0]}`;
+      } catch {
+        // It has ended in between.
+        return '';
+      }
+    })
+    .filter(Boolean);
+}
+
+/** What checkpoints that failed have left in the scratch directory. */
+export function drafts(person: Person): string[] {
+  return readdirSync(person.scratch).filter((name) => name.endsWith('.tmp'));
+}
+
+/** What an answer says that matters here. */
+export interface Told {
+  readonly outcome: 'done' | 'failed';
+  readonly id?: string;
+  readonly message?: string;
+}
+
+/** Asks for a checkpoint as the command does, and returns what is answered; null when the launcher has gone without. */
+export async function ask(person: Person, pair: Pair, to: string): Promise<Told | null> {
+  const name = Math.random().toString(16).slice(2);
+  const line = { v: 1, op: 'checkpoint', pid: 0, ask: name, to, cwd: person.scratch, timeoutMs: 60_000 };
+  writeFileSync(join(person.home, 'runs', pair.id, 'ctl/request'), `${JSON.stringify(line)}\n`);
+  const answer = join(person.home, 'runs', pair.id, 'results', `${name}.json`);
+  const read = (): Told | undefined =>
+    existsSync(answer) ? (JSON.parse(readFileSync(answer, 'utf8')) as Told) : undefined;
+  return await eventually(
+    () => read() ?? (isAlive(pair.launcher) ? undefined : (read() ?? null)),
+    `an answer of run ${pair.id}`,
+    60_000,
+  );
+}
+
+/** Returns the run of a given name or id once its program runs. */
+export async function pairNamed(person: Person, name: string, outer?: Running): Promise<Pair> {
+  const runs = join(person.home, 'runs');
+  const found = await eventually(() => {
+    for (const id of readdirSync(runs)) {
+      const path = join(runs, id, 'run.json');
+      if (!existsSync(path)) continue;
+      const record = JSON.parse(readFileSync(path, 'utf8')) as { name: string; launcherPid: number };
+      if (record.name === name || id === name) return { id, launcher: record.launcherPid };
+    }
+    return undefined;
+  }, `the run ${name}`);
+  const log = (): string => (outer === undefined ? logOf(person, found.id) : outer.stdout);
+  return { ...found, log, ...(outer === undefined ? {} : { outer }) };
+}
+
+/** Looks without a pause, because what is looked for is over in milliseconds; undefined when it did not come. */
+function spin<T>(look: () => T | undefined): T | undefined {
+  const deadline = Date.now() + SPIN_MS;
+  for (;;) {
+    const found = look();
+    if (found !== undefined || Date.now() > deadline) return found;
+  }
+}
+
+function signal(pid: number, name: NodeJS.Signals): void {
+  try {
+    process.kill(pid, name);
+  } catch {
+    // It has ended by itself.
+  }
+}
+
+const helperOf = (launcher: number, pattern: RegExp): number | undefined =>
+  childrenOf(launcher).find((pid) => pattern.test(commandOf(pid)));
+const isTraced = (pid: number): boolean => {
+  try {
+    return !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
+  } catch {
+    return false;
+  }
+};
+
+/**
+ * Brings a checkpoint that is asked for with `begin` to a step and holds it there: the child's hook waits for a file, and
+ * worker, CRIU and launcher are stopped by signal. Nothing of the product knows of it. There has to be an image at the
+ * destination already, so that the last act of the worker is to have the launcher exchange the two.
+ */
+export async function haltAt(person: Person, pair: Pair, step: Step, begin: () => void): Promise<Halted> {
+  const { launcher } = pair;
+  const shut = join(person.scratch, 'shut');
+  const stopped = new Set<number>();
+  const stop = (pid: number): void => {
+    stopped.add(pid);
+    signal(pid, 'SIGSTOP');
+  };
+  const go = (pid: number): void => {
+    stopped.delete(pid);
+    signal(pid, 'SIGCONT');
+  };
+  const halted = (worker: number, criu = 0): Halted => ({
+    worker,
+    criu,
+    release: () => {
+      rmSync(shut, { force: true });
+      for (const pid of stopped) go(pid);
+    },
+  });
+  const hooks = (what: string): number => [...pair.log().matchAll(new RegExp(`^hook ${what}$`, 'gm'))].length;
+  const [begun, ended] = [hooks('begins'), hooks('ends')];
+  writeFileSync(shut, '');
+  chownSync(shut, person.uid, person.uid);
+  begin();
+  const worker = await eventually(() => helperOf(launcher, /worker\.cjs/), 'the worker');
+  if (step === 'prepare') {
+    stop(worker);
+    return halted(worker);
+  }
+  await eventually(() => (hooks('begins') > begun ? true : undefined), 'the hook');
+  if (step === 'hooks') return halted(worker);
+  stop(worker);
+  rmSync(shut);
+  await eventually(() => (hooks('ends') > ended ? true : undefined), 'the end of the hook');
+  if (step === 'ready') return halted(worker);
+  const [root = 0] = pairOf(pair);
+  go(worker);
+  const criu = spin(() => (isTraced(root) ? helperOf(launcher, / dump /) : undefined));
+  if (criu === undefined) throw new Error('CRIU did not come, or was gone too soon');
+  stop(criu);
+  if (step === 'dump') return halted(worker, criu);
+  stop(worker);
+  go(criu);
+  await eventually(() => (isAlive(criu) ? undefined : true), 'the end of CRIU');
+  if (step === 'rewrite') return halted(worker);
+  stop(launcher);
+  go(worker);
+  await eventually(() => {
+    const [draft = ''] = drafts(person);
+    return existsSync(join(person.scratch, draft, 'restore')) ? true : undefined;
+  }, 'the image being complete');
+  return halted(worker);
+}
