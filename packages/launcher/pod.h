@@ -11,7 +11,8 @@
 // One line on its way to somebody who blocks in opening a FIFO.
 struct delivery {
   char *path, *line;
-  pid_t pid;  // 0 while another delivery to the same FIFO is under way
+  pid_t pid;     // 0 while another delivery to the same FIFO is under way
+  pid_t reader;  // who opens the FIFO; 0 when that is not known
 };
 
 struct pod {
@@ -27,6 +28,7 @@ struct pod {
   char *waiting[QUEUE_MAX];  // FIFOs that get `failed` when the worker dies
   size_t waits;
   char ask[72];  // of the request being served, when it came from outside
+  pid_t asker;   // who asked for it by the plain protocol and blocks at `outcome`; 0 for all others
   // CRIU under way.
   pid_t criu;
   long long criu_started, criu_deadline;

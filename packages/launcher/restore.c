@@ -309,6 +309,7 @@ int restore_main(int count, char **arguments) {
   read_slots(&options, &run);
   open_sockets(&options, &run);
   check_file_slots(&options, &run);
+  warn_of_variables(&options, &run);
   make_run_directory(&run, &options);
   const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
   worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");

@@ -27,4 +27,7 @@ void read_slots(const struct options *options, struct run *run);
 void open_sockets(const struct options *options, struct run *run);
 void check_file_slots(const struct options *options, struct run *run);
 
+// warnings.c
+void warn_of_variables(const struct options *options, const struct run *run);
+
 #endif

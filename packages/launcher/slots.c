@@ -99,25 +99,6 @@ static int slot_matches(const struct slot *slot, const char *text, size_t length
   return slot->kind == SLOT_TCP && strlen(slot->field[2]) == length && strncmp(slot->field[2], text, length) == 0;
 }
 
-// A program reads its port when it starts: a variable that is changed afterwards moves no socket.
-static void warn_of_ports(const struct options *options, const struct run *run) {
-  for (size_t i = 0; i < options->envs; i++) {
-    const char *equals = strchr(options->env[i], '='), *port = equals + 1;
-    char *end;
-    long number = strtol(port, &end, 10);
-    if (equals - options->env[i] < 4 || strncmp(equals - 4, "PORT", 4) != 0 || *port == 0 || *end != 0 || number <= 0 || number > 65535) continue;
-    const struct slot *found = NULL;
-    for (size_t j = 0; j < run->slots; j++) {
-      if (run->slot[j].kind != SLOT_TCP) continue;
-      if (atoi(run->slot[j].field[2]) == number) return;
-      if (found == NULL) found = &run->slot[j];
-    }
-    if (found != NULL)
-      fprintf(stderr, "Warning: %s does not move the program, which listens on %s already; use --listen %s=%s\n", options->env[i],
-              found->address, found->id, port);
-  }
-}
-
 void open_sockets(const struct options *options, struct run *run) {
   int used[OPTIONS_MAX] = {0};
   for (size_t i = 0; i < run->slots; i++) {
@@ -139,7 +120,6 @@ void open_sockets(const struct options *options, struct run *run) {
   }
   for (size_t j = 0; j < options->listens; j++)
     if (!used[j]) explain(options, "no-slot", options->listen[j]);
-  if (options->listens == 0) warn_of_ports(options, run);
 }
 
 void read_slots(const struct options *options, struct run *run) {

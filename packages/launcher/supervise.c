@@ -18,12 +18,17 @@
 #include <time.h>
 #include <unistd.h>
 
+// How often it is looked whether the readers of waiting answers still live.
+#define DELIVERY_LOOK_MS 500
+
 // Waits in open(2) until the reader is there, and writes the line. Before that it puts a fresh FIFO at the path: whoever
 // opens it after reading this line then waits for the next one instead of meeting our end, which is still being closed, and
 // the next line cannot reach the reader of this one.
 static void deliver_main(const struct delivery *delivery) {
   alarm(3600);
   unblock_signals();
+  // The worker's pipes among them: it would not see their end while a copy is open here.
+  syscall(SYS_close_range, 3, ~0U, 0);
   int fd = open(delivery->path, O_WRONLY | O_CLOEXEC);
   if (fd < 0) _exit(1);
   signal(SIGPIPE, SIG_IGN);
@@ -52,6 +57,29 @@ void start_deliveries(void) {
   }
 }
 
+// Whether a process of the pod has ended, though its parent may not have noticed yet.
+static int has_ended(pid_t pid) {
+  char path[64];
+  snprintf(path, sizeof path, "/proc/%d/stat", (int)pid);
+  char *stat = read_file(path, 8192, NULL), *end = stat != NULL ? strrchr(stat, ')') : NULL;
+  int ended = end == NULL || end[1] == 0 || end[2] == 'Z' || end[2] == 'X';
+  free(stat);
+  return ended;
+}
+
+// Nobody will ever read what is meant for a process that was killed while it waited; the next one to have its pid, or to
+// ask at the same FIFO, must not get it.
+static void drop_deliveries(void) {
+  for (size_t i = 0; i < pod.deliveries; i++)
+    if (pod.delivery[i].pid != 0 && pod.delivery[i].reader != 0 && has_ended(pod.delivery[i].reader))
+      kill(pod.delivery[i].pid, SIGKILL);
+}
+
+static pid_t reader_of(const char *path) {
+  const char *member = strstr(path, "/members/");
+  return member != NULL ? (pid_t)atol(member + strlen("/members/")) : pod.asker;
+}
+
 void pod_answer(const char *path, const char *line) {
   for (size_t i = 0; i < pod.waits; i++)
     if (strcmp(pod.waiting[i], path) == 0) {
@@ -67,6 +95,7 @@ void pod_answer(const char *path, const char *line) {
   size_t length = strlen(line);
   delivery->line = join(line, length > 0 && line[length - 1] == '\n' ? "" : "\n", NULL);
   delivery->pid = 0;
+  delivery->reader = reader_of(path);
   start_deliveries();
 }
 
@@ -86,7 +115,11 @@ void next_request(void) {
   if (pod.worker != 0 || pod.queued == 0) return;
   char *line = pod.queue[0], op[32];
   memmove(pod.queue, pod.queue + 1, --pod.queued * sizeof *pod.queue);
-  if (json_string(line, "op", op, sizeof op) == 0) note_asker(op, json_integer(line, "pid"));
+  pod.asker = 0;
+  if (json_string(line, "op", op, sizeof op) == 0) {
+    note_asker(op, json_integer(line, "pid"));
+    if (strcmp(op, "checkpoint") == 0 && json_integer(line, "pid") > 0) pod.asker = (pid_t)json_integer(line, "pid");
+  }
   if (json_integer(line, "pid") != 0 || json_string(line, "ask", pod.ask, sizeof pod.ask) != 0 || strchr(pod.ask, '/') != NULL)
     pod.ask[0] = 0;
   start_worker(line);
@@ -222,7 +255,9 @@ void supervise(void) {
       long long left = pod.criu_deadline - now_ms(CLOCK_MONOTONIC);
       timeout = left > 0 ? (int)left : 0;
     }
+    if (pod.deliveries > 0 && (timeout < 0 || timeout > DELIVERY_LOOK_MS)) timeout = DELIVERY_LOOK_MS;
     if (poll(fds, 3, timeout) < 0 && errno != EINTR) break;
+    drop_deliveries();
     if (fds[2].revents != 0) read_worker();
     if (fds[1].revents != 0) read_requests();
     if (fds[0].revents != 0) read_signals();

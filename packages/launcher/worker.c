@@ -131,6 +131,8 @@ static void tell_peers(void) {
 
 static void obey_worker(const struct record *record) {
   char **field = record->field;
+  // What a worker that was killed had still asked for: everybody is told that nothing was changed.
+  if (pod.worker == 0 && (strcmp(record->key, "dump") == 0 || strcmp(record->key, "exchange") == 0)) return;
   if (strcmp(record->key, "dump") == 0 && record->count > 0 && pod.criu == 0) start_dump(record);
   else if (strcmp(record->key, "answer") == 0 && record->count == 2) pod_answer(field[0], field[1]);
   else if (strcmp(record->key, "waiting") == 0 && record->count == 1) add_waiting(field[0]);
@@ -191,6 +193,7 @@ static void answer_outside(int status) {
 }
 
 void worker_ended(int status) {
+  pod.worker = 0;
   while (pod.from_worker >= 0) {
     size_t before = pod.buffered;
     read_worker();
@@ -199,7 +202,6 @@ void worker_ended(int status) {
   if (pod.from_worker >= 0) close(pod.from_worker);
   if (pod.to_worker >= 0) close(pod.to_worker);
   pod.to_worker = pod.from_worker = -1;
-  pod.worker = 0;
   if (pod.criu != 0) kill(pod.criu, SIGKILL);
   if (pod.stopped && !pod.published) kill(-1, SIGCONT);
   pod.stopped = 0;

@@ -47,59 +47,17 @@ describe('whoever is killed in the course of a checkpoint', () => {
 
   /** Kills somebody at a step and returns what the asker was told. */
   async function killAt(pair: Pair, step: Step, victim: (halted: Halted) => number): Promise<string> {
-    const old = idOf(person);
     let asked: ReturnType<typeof ask> = Promise.resolve(null);
-    const halted = await haltAt(person, pair, step, () => (asked = ask(person, pair, IMAGE)));
+    const halted = await haltAt(person, pair, step, () => {
+      asked = ask(person, pair, IMAGE);
+    });
+    const old = idOf(person);
     process.kill(victim(halted), 'SIGKILL');
     halted.release();
     const told = await asked;
     assert.equal(idOf(person) !== old, told?.outcome === 'done', 'who asked was told what has happened');
     return told?.message ?? told?.outcome ?? 'gone';
   }
-
-  describe('leaves the program as it was, and the next checkpoint works, when it is', () => {
-    let pair: Pair;
-    before(async () => {
-      pair = await pairNamed(person, await detach(person, program));
-      await beat(pair);
-    });
-
-    for (const step of STEPS) {
-      test(`the worker, at ${step}`, async () => {
-        const digest = await beat(pair);
-        assert.match(await killAt(pair, step, ({ worker }) => worker), /worker ended early/);
-        await assertWell(pair, digest);
-      });
-
-      test(`the command that asked, at ${step}`, async () => {
-        const digest = await beat(pair);
-        let command: Running | undefined;
-        const halted = await haltAt(
-          person,
-          pair,
-          step,
-          () => (command = person.forkpoint(['checkpoint', pair.id, IMAGE])),
-        );
-        command?.child.kill('SIGKILL');
-        halted.release();
-        await command?.end();
-        await assertWell(pair, digest);
-      });
-
-      test(`a process of the program, at ${step}`, async () => {
-        const [, child = 0] = pairOf(pair);
-        await killAt(pair, step, () => child);
-        await gone([child], 'the child');
-        await assertWell(pair);
-      });
-    }
-
-    test('CRIU, at dump', async () => {
-      const digest = await beat(pair);
-      assert.match(await killAt(pair, 'dump', ({ criu }) => criu), /criu/);
-      await assertWell(pair, digest);
-    });
-  });
 
   describe('takes the whole pod with it, and leaves the image that was there, when it is', () => {
     for (const step of STEPS) {
@@ -110,7 +68,7 @@ describe('whoever is killed in the course of a checkpoint', () => {
         await killAt(pair, step, () => pids[1] ?? 0);
         await gone(pids, 'the pod');
         assert.equal(readFileSync(join(person.home, 'runs', pair.id, 'state'), 'utf8'), 'exited 137\n');
-        assert.deepEqual(drafts(person), []);
+        assert.deepEqual(drafts(person, pair.id), []);
       });
 
       test(`pid 1 of the pod, at ${step}`, async () => {
@@ -132,5 +90,48 @@ describe('whoever is killed in the course of a checkpoint', () => {
         await gone(pids, 'the pod');
       });
     }
+  });
+
+  describe('leaves the program as it was, and the next checkpoint works, when it is', () => {
+    let pair: Pair;
+    before(async () => {
+      pair = await pairNamed(person, await detach(person, program));
+      await beat(pair);
+    });
+
+    test('another run: what it has left is removed', async () => await assertWell(pair));
+
+    for (const step of STEPS) {
+      test(`the worker, at ${step}`, async () => {
+        const digest = await beat(pair);
+        assert.match(await killAt(pair, step, ({ worker }) => worker), /worker ended early/);
+        await assertWell(pair, digest);
+      });
+
+      test(`the command that asked, at ${step}`, async () => {
+        const digest = await beat(pair);
+        let command: Running | undefined;
+        const halted = await haltAt(person, pair, step, () => {
+          command = person.forkpoint(['checkpoint', pair.id, IMAGE]);
+        });
+        command?.child.kill('SIGKILL');
+        halted.release();
+        await command?.end();
+        await assertWell(pair, digest);
+      });
+
+      test(`a process of the program, at ${step}`, async () => {
+        const [, child = 0] = pairOf(pair);
+        await killAt(pair, step, () => child);
+        await gone([child], 'the child');
+        await assertWell(pair);
+      });
+    }
+
+    test('CRIU, at dump', async () => {
+      const digest = await beat(pair);
+      assert.match(await killAt(pair, 'dump', ({ criu }) => criu), /criu/);
+      await assertWell(pair, digest);
+    });
   });
 });

@@ -7,7 +7,7 @@ import { createPerson, fetchText, nodeBinary } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { parse, portOf, restoreAnywhere } from './helpers.ts';
 import type { Started } from './helpers.ts';
-import { write } from './pods.ts';
+import { detach, logged, write } from './pods.ts';
 
 const SERVER = `
 const { createServer } = require('node:http');
@@ -117,3 +117,30 @@ for (const node of [20, 24] as const) {
     });
   });
 }
+
+describe('a program that has read a variable when it started', () => {
+  test('is warned about when that has another value now, and only then', async () => {
+    const person = createPerson();
+    try {
+      const text = `const color = process.env.COLOR; console.log('up ' + color); setInterval(() => console.log(color), 10);`;
+      const program = write(person, 'reader.cjs', text);
+      const id = await detach(person, [nodeBinary(24), program], ['--env', 'COLOR=red']);
+      await logged(person, id, /^up red$/m);
+      const image = join(person.scratch, 'reader');
+      await person.json(['checkpoint', id, image, '--stop']);
+      const restored = async (...env: string[]): Promise<string> => {
+        const flags = env.flatMap((pair) => ['--env', pair]);
+        const { code, stderr } = await person.finish(['restore', image, '-d', ...flags]);
+        assert.equal(code, 0, stderr);
+        return stderr;
+      };
+      assert.match(
+        await restored('COLOR=blue', 'SIZE=7'),
+        /^Warning: the program read COLOR when it started.*\n$/,
+      );
+      assert.equal(await restored('COLOR=red', 'OTHER=1'), '');
+    } finally {
+      await person.leave();
+    }
+  });
+});

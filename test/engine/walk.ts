@@ -73,9 +73,9 @@ export function statesOf({ launcher }: Pair): string[] {
     .filter(Boolean);
 }
 
-/** What checkpoints that failed have left in the scratch directory. */
-export function drafts(person: Person): string[] {
-  return readdirSync(person.scratch).filter((name) => name.endsWith('.tmp'));
+/** What checkpoints, of one run if it is given, have left unfinished in the scratch directory. */
+export function drafts(person: Person, id = ''): string[] {
+  return readdirSync(person.scratch).filter((name) => name.endsWith('.tmp') && name.includes(id));
 }
 
 /** What an answer says that matters here. */
@@ -148,7 +148,13 @@ const isTraced = (pid: number): boolean => {
  * worker, CRIU and launcher are stopped by signal. Nothing of the product knows of it. There has to be an image at the
  * destination already, so that the last act of the worker is to have the launcher exchange the two.
  */
-export async function haltAt(person: Person, pair: Pair, step: Step, begin: () => void): Promise<Halted> {
+export async function haltAt(
+  person: Person,
+  pair: Pair,
+  step: Step,
+  begin: () => void,
+  tries = 5,
+): Promise<Halted> {
   const { launcher } = pair;
   const shut = join(person.scratch, 'shut');
   const stopped = new Set<number>();
@@ -186,8 +192,13 @@ export async function haltAt(person: Person, pair: Pair, step: Step, begin: () =
   if (step === 'ready') return halted(worker);
   const [root = 0] = pairOf(pair);
   go(worker);
-  const criu = spin(() => (isTraced(root) ? helperOf(launcher, / dump /) : undefined));
-  if (criu === undefined) throw new Error('CRIU did not come, or was gone too soon');
+  const criu = spin(() => {
+    if (!isAlive(worker)) return 0;
+    return isTraced(root) ? helperOf(launcher, / dump /) : undefined;
+  });
+  // On a busy machine a dump may be over before it is seen; then the next one is looked at.
+  if (criu === 0 && tries > 1) return await haltAt(person, pair, step, begin, tries - 1);
+  if (criu === undefined || criu === 0) throw new Error('CRIU was not seen at its work');
   stop(criu);
   if (step === 'dump') return halted(worker, criu);
   stop(worker);
@@ -197,7 +208,7 @@ export async function haltAt(person: Person, pair: Pair, step: Step, begin: () =
   stop(launcher);
   go(worker);
   await eventually(() => {
-    const [draft = ''] = drafts(person);
+    const [draft = ''] = drafts(person, pair.id);
     return existsSync(join(person.scratch, draft, 'restore')) ? true : undefined;
   }, 'the image being complete');
   return halted(worker);

@@ -32,6 +32,7 @@ async function writeImage({ root, home }: Installed): Promise<string> {
     parts: [],
     locks: [],
     blocked: [],
+    reads: [],
     hasIpcObjects: false,
     criu: [],
   });

@@ -2,6 +2,8 @@ import { PARK_LIMIT_MS } from './barrier.ts';
 import type { Barrier } from './barrier.ts';
 import { OrderedContext } from './context.ts';
 import type { ControlDirectory } from './control-directory.ts';
+import { CHANGED_EVENT } from './environment.ts';
+import type { EnvironmentReads } from './environment.ts';
 import { CheckpointException, codeOf, CoreError, messageOf, RestoreException } from './errors.ts';
 import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
@@ -29,6 +31,7 @@ export interface MemberParts {
   readonly reseeder: Reseeder;
   readonly barrier: Barrier;
   readonly liveWorkers: () => number;
+  readonly environment: EnvironmentReads;
 }
 
 /** What one round, from the before hooks to the after hooks, came to. */
@@ -200,7 +203,8 @@ export class Member {
    * `parkUntil` is the wall clock, in milliseconds since 1970, at which worker threads have to stand still.
    */
   #freeze(ask: string | undefined, parkUntil?: number): RoundResult {
-    const { barrier, control, liveWorkers } = this.#parts;
+    const { barrier, control, environment, liveWorkers } = this.#parts;
+    environment.stop();
     const hasWorkers = liveWorkers() > 0;
     const errors: unknown[] = [];
     try {
@@ -213,7 +217,7 @@ export class Member {
     try {
       // An answer that came at once would go to the descriptor that is about to be closed, and be lost.
       control.stopListening();
-      this.#writeInfo(heapFigures());
+      this.#writeInfo(true);
       control.send({ op: 'ready', pid: process.pid, ...(ask === undefined ? {} : { ask }) });
       answer = control.blockForAnswer();
       if (answer.outcome === 'restored') errors.push(...this.#wake(answer));
@@ -263,7 +267,7 @@ export class Member {
     if (names.length === 0) return [];
     try {
       const program: NodeJS.EventEmitter = process;
-      program.emit('forkpoint:config-changed', names);
+      program.emit(CHANGED_EVENT, names);
       return [];
     } catch (error) {
       return [error];
@@ -324,12 +328,14 @@ export class Member {
     }
   }
 
-  /** `score`: figures for the image that is about to be taken. */
-  #writeInfo(score?: Readonly<Record<string, number>>): void {
+  #writeInfo(isAtHalt = false): void {
     const { pid, ppid, title, argv, version } = process;
     const runtime = { name: 'node', version };
     const who = { v: 1, pid, ppid, runtime, title, argv, hooks: true, startedAt: this.#startedAt };
-    this.#parts.control.writeInfo(score === undefined ? who : { ...who, score });
+    const { control, environment } = this.#parts;
+    // For the image that is about to be taken.
+    const facts = isAtHalt ? { score: heapFigures(), reads: environment.facts() } : {};
+    control.writeInfo({ ...who, ...facts });
   }
 }
 

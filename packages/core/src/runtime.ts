@@ -1,6 +1,7 @@
 import { announce, announced, Barrier, countWorkers, installInWorker } from './barrier.ts';
 import { createContext, OrderedContext } from './context.ts';
 import { ControlDirectory } from './control-directory.ts';
+import { EnvironmentReads } from './environment.ts';
 import { CheckpointException, CoreError, RestoreException } from './errors.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
@@ -98,8 +99,11 @@ function join(context: OrderedContext, preload: string): Member | undefined {
   const identityPath = `${directory}/identity.json`;
   const data = announce({ parkPath: control.parkPath, identityPath, nativeDirectory, keepsNativeMathRandom });
   const barrier = new Barrier(data, preload);
-  const member = new Member({ control, context, reseeder, barrier, liveWorkers: countWorkers() });
+  const environment = new EnvironmentReads();
+  const liveWorkers = countWorkers();
+  const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment });
   member.join();
+  environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
   return member;
 }

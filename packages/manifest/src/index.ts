@@ -16,7 +16,7 @@ export type { PrefetchFile, PrefetchPlan } from './prefetch-plan.ts';
 export { decodeRunPlan, encodeRunPlan } from './run-plan.ts';
 export type { RunPlan } from './run-plan.ts';
 export { decodeRestorePlan, encodeRestorePlan } from './restore-plan.ts';
-export type { ClockTime, PlanFile, PlanLock, PlanPart, RestorePlan } from './restore-plan.ts';
+export type { ClockTime, PlanFile, PlanLock, PlanPart, PlanRead, RestorePlan } from './restore-plan.ts';
 export { restorePlanOf } from './restore-plan-of.ts';
 export type { RestorePlanExtra } from './restore-plan-of.ts';
 export { TCP_OPTIONS } from './slot.ts';

@@ -1,5 +1,5 @@
 import type { Manifest } from './manifest.ts';
-import type { PlanLock, PlanPart, RestorePlan } from './restore-plan.ts';
+import type { PlanLock, PlanPart, PlanRead, RestorePlan } from './restore-plan.ts';
 
 /** What a restore plan holds beyond the manifest. */
 export interface RestorePlanExtra {
@@ -10,6 +10,8 @@ export interface RestorePlanExtra {
   readonly parts: readonly PlanPart[];
   /** FIFOs at which somebody was blocked, relative to the control directory. */
   readonly blocked: readonly string[];
+  /** Variables that the program has read while it started. */
+  readonly reads: readonly PlanRead[];
   /** Whether the image holds System V objects. */
   readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
@@ -46,6 +48,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     parts: extra.parts,
     locks: extra.locks,
     blocked: extra.blocked,
+    reads: extra.reads,
     hasIpcObjects: extra.hasIpcObjects,
     criu: extra.criu,
   };

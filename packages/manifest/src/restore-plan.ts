@@ -30,6 +30,13 @@ export interface PlanLock {
   readonly length: number;
 }
 
+/** A variable of the environment that the program has read while it started. */
+export interface PlanRead {
+  readonly name: string;
+  /** FNV-1a of 32 bits of its value as hex, or `-` when it was not set. */
+  readonly digest: string;
+}
+
 /** A file of the image itself: one that was cut short would be noticed by CRIU late, or not at all. */
 export interface PlanPart {
   /** Name in the image directory. */
@@ -66,6 +73,7 @@ export interface RestorePlan {
   readonly locks: readonly PlanLock[];
   /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
   readonly blocked: readonly string[];
+  readonly reads: readonly PlanRead[];
   /** Whether the image holds System V objects, for which CRIU needs the ipc preload. */
   readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
@@ -106,6 +114,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
       fields: [path, kind, isExclusive ? '1' : '0', String(start), String(length)],
     })),
     { key: 'blocked', fields: plan.blocked },
+    ...plan.reads.map(({ name, digest }) => ({ key: 'read', fields: [name, digest] })),
     { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
     { key: 'criu', fields: plan.criu },
   ];
@@ -148,6 +157,9 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     layers: set.all('layer').map(layerOf),
     locks: set.all('lock').map(lockOf),
     blocked: set.fields('blocked'),
+    reads: set
+      .all('read')
+      .map((fields) => ({ name: fieldAt(fields, 0, 'read'), digest: fieldAt(fields, 1, 'read') })),
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
   };

@@ -8,6 +8,7 @@ const plan = restorePlanOf(sample, {
   parts: [{ name: 'core-1.img', size: 7 }],
   locks: [{ path: '/db', kind: 'range', isExclusive: true, start: 1, length: 0 }],
   blocked: ['outcome'],
+  reads: [{ name: 'PORT', digest: '0badcafe' }],
   hasIpcObjects: true,
   criu: ['--tcp-close'],
 });

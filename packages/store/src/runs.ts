@@ -1,4 +1,5 @@
-import { readdir, readFile, stat } from 'node:fs/promises';
+import { constants } from 'node:fs';
+import { open, readdir, readFile, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { isId } from './names.ts';
@@ -84,6 +85,22 @@ export async function isLauncherAlive(
 ): Promise<boolean> {
   const facts = await processFacts(record.launcherPid);
   return facts !== undefined && facts.start === record.launcherStart && facts.state !== 'Z';
+}
+
+/**
+ * Returns whether nobody reads a run's requests, so that its launcher is gone; also from within a pod, where its process
+ * cannot be seen. False when the run's directory does not exist.
+ */
+export async function isUnattended(dir: string): Promise<boolean> {
+  try {
+    const handle = await open(join(dir, 'ctl/request'), constants.O_WRONLY | constants.O_NONBLOCK);
+    await handle.close();
+    return false;
+  } catch (error) {
+    // ENXIO: nobody has the FIFO open for reading (fifo(7)).
+    if (errnoOf(error) === undefined) throw error;
+    return errnoOf(error) === 'ENXIO';
+  }
 }
 
 /** Returns the parsed `state` file of a run directory, or undefined when there is none. */

@@ -29,6 +29,7 @@ export function fakeImage(
     locks: [],
     parts: [{ name: 'pstree.img', size: `pstree of ${name}`.length }],
     blocked: [],
+    reads: [],
     hasIpcObjects: false,
     criu: [],
   });

@@ -57,6 +57,7 @@ async function restorable(t: TestContext): Promise<Scene> {
           parts: [{ name: 'pages-1.img', size: 4096 }],
           locks: [],
           blocked: [],
+          reads: [],
           hasIpcObjects: false,
         }),
       ),

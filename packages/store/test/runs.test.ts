@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { once } from 'node:events';
-import { mkdir, writeFile } from 'node:fs/promises';
+import { spawnSync } from 'node:child_process';
+import { constants } from 'node:fs';
+import { mkdir, open, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
   findRun,
+  isUnattended,
   listRuns,
   parseRunRecord,
   parseState,
@@ -30,6 +33,19 @@ test('a run lives as long as its launcher, told by pid and start time', async (t
       ['cccccccccccc', false],
     ],
   );
+});
+
+test('a run whose requests nobody reads has lost its launcher', async (t) => {
+  const dir = await temporaryDirectory(t);
+  assert.equal(await isUnattended(dir), false, 'what is not there says nothing');
+  await mkdir(join(dir, 'ctl'));
+  const fifo = join(dir, 'ctl/request');
+  spawnSync('mkfifo', [fifo]);
+  assert.equal(await isUnattended(dir), true);
+  const reader = await open(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  assert.equal(await isUnattended(dir), false);
+  await reader.close();
+  assert.equal(await isUnattended(dir), true);
 });
 
 test('what is no run is left out of the list', async (t) => {

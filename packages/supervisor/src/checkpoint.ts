@@ -6,7 +6,15 @@ import { summarize } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request, Resource } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
-import { cleanStale, discard, openDestination, placesAt, publish, stateOf } from '@forkpoint/store';
+import {
+  cleanStale,
+  discard,
+  isUnattended,
+  openDestination,
+  placesAt,
+  publish,
+  stateOf,
+} from '@forkpoint/store';
 import type { Destination } from '@forkpoint/store';
 import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
@@ -23,7 +31,7 @@ import { readText } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
 import { withStacks } from './stacks.ts';
-import { scoreOf } from './score.ts';
+import { readsOf, scoreOf } from './score.ts';
 import { frozenMs } from './statistics.ts';
 import { openSource } from './source.ts';
 import type { Surroundings } from './surroundings.ts';
@@ -107,7 +115,7 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     const dumped = await dump(job, before, destination, watched);
     if (request.stop !== true) progress.resumed();
     const manifest = finishImage(job, destination.temporary, {
-      members,
+      members: [...job.ready],
       commands,
       score,
       taken: dumped.taken,
@@ -129,9 +137,12 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
 /** Removes what a worker that was killed has left beside a destination. */
 async function cleanBeside(place: string, { home, identity }: Surroundings): Promise<void> {
   const isOver = async (run: string): Promise<boolean | undefined> => {
-    // Of this run there is only one worker at a time: this one. Other runs' launchers cannot be seen from within a pod.
+    // Of this run there is only one worker at a time: this one.
     if (run === identity.id) return true;
-    return (await stateOf(join(placesAt(home).runs, run)))?.kind === 'exited' ? true : undefined;
+    const directory = join(placesAt(home).runs, run);
+    if ((await stateOf(directory))?.kind === 'exited') return true;
+    // A launcher that was killed could not note it; its process cannot be seen from within a pod.
+    return (await isUnattended(directory)) ? true : undefined;
   };
   try {
     await cleanStale(dirname(place), isOver);
@@ -223,6 +234,7 @@ export function finishImage(
       ...[...job.ready].map(({ pid }) => `members/${pid}/outcome`),
       ...(job.blockedAsker === null ? [] : [job.blockedAsker]),
     ],
+    reads: readsOf(manifest.members, surroundings.controlDirectory),
     hasIpcObjects: changed.hasIpcObjects,
     parts: partsOf(directory),
     criu: ['--file-locks', ...(changed.datagramPeers.length > 0 ? ['--ext-unix-sk'] : [])],

@@ -39,7 +39,9 @@ function statusFindings(pid: number): Resource[] {
       what: `process ${pid} runs under a seccomp filter, which cannot be lifted rootless`,
     });
   }
-  if (readLink(`/proc/${pid}/ns/user`) !== readLink('/proc/self/ns/user')) {
+  // Of a process that has ended since the list was read there is no link.
+  const namespace = readLink(`/proc/${pid}/ns/user`);
+  if (namespace !== null && namespace !== readLink('/proc/self/ns/user')) {
     findings.push({
       pid,
       kind: 'user-namespace',

@@ -4,7 +4,7 @@ import { parseRequest } from '@forkpoint/manifest';
 import type { Resource } from '@forkpoint/manifest';
 import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
-import { readText } from './proc.ts';
+import { readProcess, readText } from './proc.ts';
 
 /** A process of the program that runs the forkpoint library. */
 export interface Member {
@@ -17,6 +17,8 @@ export interface Member {
 
 /** Added to the time limit of members, in milliseconds. */
 const GRACE_MS = 300;
+/** How often it is looked whether those who are waited for still live, in milliseconds. */
+const LOOK_MS = 100;
 
 const TOO_LATE = `${JSON.stringify({
   v: 1,
@@ -61,7 +63,8 @@ function readInfo(directory: string, pid: number): Member['info'] {
 
 /**
  * Brings members to the point where they block: asks them with ask.json and SIGURG, except the one that announced the
- * checkpoint itself, and waits until all are ready. Returns the members that block.
+ * checkpoint itself, and waits until all are ready. One that ends meanwhile is waited for no longer: the others would stand
+ * still for a process that is gone. `ready` holds those that block.
  * Throws ERR_FORKPOINT_TIMEOUT, naming those that did not come, or ERR_FORKPOINT_HOOK when one cannot take part.
  */
 export async function gather(
@@ -90,10 +93,14 @@ export async function gather(
     for (const member of asked) signal(member.pid);
   }
   const deadline = setTimeoutSignal(timeoutMs + GRACE_MS);
+  // Whoever is asked twice for the next request would lose one.
+  let coming = link.nextRequest();
   try {
-    while (ready.size < members.length) {
-      const line = await Promise.race([link.nextRequest(), deadline.expired]);
+    while (members.some((member) => !ready.has(member) && isAlive(member))) {
+      const line = await within(LOOK_MS, Promise.race([coming, deadline.expired]));
+      if (line === undefined) continue;
       if (line === null) throw late(members, ready, timeoutMs);
+      coming = link.nextRequest();
       const request = parseRequest(line);
       const member = members.find(({ pid }) => pid === request.pid);
       const isStale = request.ask !== undefined && request.ask !== ask && member?.pid !== announced;
@@ -105,6 +112,8 @@ export async function gather(
       if (request.op === 'ready') ready.add(member);
     }
   } finally {
+    // Nothing more comes to a checkpoint whose members have all answered.
+    coming.catch(() => undefined);
     deadline.clear();
     // Who reads it later would answer a checkpoint that is over.
     rmSync(join(controlDirectory, 'ask.json'), { force: true });
@@ -116,6 +125,25 @@ function signal(pid: number): void {
     process.kill(pid, 'SIGURG');
   } catch {
     // It has ended since the members were listed; the time limit or the dump will tell.
+  }
+}
+
+// Its parent may be at a halt itself, so that it stays as a zombie.
+function isAlive({ pid }: Member): boolean {
+  const state = readProcess(pid)?.state;
+  return state !== undefined && state !== 'Z';
+}
+
+/** Resolves to undefined when nothing comes in time. */
+async function within<T>(limitMs: number, coming: Promise<T>): Promise<T | undefined> {
+  let timer: NodeJS.Timeout | undefined;
+  const expired = new Promise<undefined>((resolve) => {
+    timer = setTimeout(() => resolve(undefined), limitMs);
+  });
+  try {
+    return await Promise.race([coming, expired]);
+  } finally {
+    clearTimeout(timer);
   }
 }
 

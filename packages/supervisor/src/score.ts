@@ -1,5 +1,6 @@
 import { readdirSync } from 'node:fs';
 import { join } from 'node:path';
+import type { PlanRead } from '@forkpoint/manifest';
 import type { ProcessFacts } from './proc.ts';
 import { readText } from './proc.ts';
 
@@ -57,18 +58,38 @@ function descriptorsOf(pid: number): number {
 
 /** What a member said of its heap when it came to a halt. */
 function figuresOf(controlDirectory: string, pid: number): Record<string, number> {
+  const entries = saidOf(controlDirectory, pid, 'score', 64);
+  return Object.fromEntries(
+    entries.filter(
+      (entry): entry is [string, number] => /^[A-Za-z]{1,64}$/.test(entry[0]) && Number.isFinite(entry[1]),
+    ),
+  );
+}
+
+/**
+ * Returns the variables that the members have read while they started, with digests of their values: a restore that changes
+ * one warns.
+ */
+export function readsOf(members: readonly number[], controlDirectory: string): PlanRead[] {
+  const found = new Map<string, string>();
+  for (const pid of members) {
+    for (const [name, digest] of saidOf(controlDirectory, pid, 'reads', 256)) {
+      if (/^[^=\0]{1,128}$/.test(name) && typeof digest === 'string' && /^(-|[0-9a-f]{8})$/.test(digest))
+        found.set(name, digest);
+    }
+  }
+  return [...found].map(([name, digest]) => ({ name, digest }));
+}
+
+/** Entries of an object in a member's info.json. */
+function saidOf(controlDirectory: string, pid: number, key: string, max: number): [string, unknown][] {
   try {
-    const info: unknown = JSON.parse(
-      readText(join(controlDirectory, 'members', String(pid), 'info.json')) ?? 'null',
-    );
-    const figures: unknown = typeof info === 'object' && info !== null && 'score' in info ? info.score : null;
-    if (typeof figures !== 'object' || figures === null) return {};
-    const entries = Object.entries(figures).slice(0, 64);
-    return Object.fromEntries(
-      entries.filter(([name, value]) => /^[A-Za-z]{1,64}$/.test(name) && Number.isFinite(value)),
-    );
+    const path = join(controlDirectory, 'members', String(pid), 'info.json');
+    const info: unknown = JSON.parse(readText(path) ?? 'null');
+    const said: unknown = typeof info === 'object' && info !== null ? Reflect.get(info, key) : null;
+    return typeof said === 'object' && said !== null ? Object.entries(said).slice(0, max) : [];
   } catch {
-    // Not a member of ours, or one that wrote nonsense: its figures are missing, and nothing else.
-    return {};
+    // Not a member of ours, or one that wrote nonsense: what it says is missing, and nothing else.
+    return [];
   }
 }
