@@ -59,7 +59,7 @@ describe('whoever is killed in the course of a checkpoint', () => {
     return told?.message ?? told?.outcome ?? 'gone';
   }
 
-  describe('takes the whole pod with it, and leaves the image that was there, when it is', () => {
+  describe('the whole pod ends, and the image that was there stays', () => {
     for (const step of STEPS) {
       test(`the program’s first process, at ${step}`, async () => {
         const pair = await pairNamed(person, await revive(person, IMAGE));
@@ -92,7 +92,7 @@ describe('whoever is killed in the course of a checkpoint', () => {
     }
   });
 
-  describe('leaves the program as it was, and the next checkpoint works, when it is', () => {
+  describe('the program is left as it was, and the next checkpoint works', () => {
     let pair: Pair;
     before(async () => {
       pair = await pairNamed(person, await detach(person, program));

@@ -118,9 +118,12 @@ export class Barrier {
     let askAgainAtMs = 0;
     try {
       const workers = this.#attach();
-      for (;;) {
+      for (let complete = 0; ;) {
         const parked = Atomics.load(words, PARKED);
-        if (parked >= workers.length) return;
+        // Twice: one that is just being born is announced by an interrupt, which is served in between, and stops by itself.
+        complete = parked >= workers.length ? complete + 1 : 0;
+        if (complete > 1) return;
+        if (complete > 0) continue;
         const spentMs = performance.now() - startedAt;
         if (spentMs > limitMs) throw notParked(workers, words, limitMs);
         // Asked again and again, because a worker that is just starting has no barrier to call yet.
@@ -216,6 +219,9 @@ export function installInWorker(data: WorkerData, reseeder: Reseeder): void {
     }
   };
   Object.defineProperty(globalThis, Symbol.for(KEY), { value: barrier, configurable: true });
+  // Born while the others stop already, before the main thread could hear of it.
+  const generation = Atomics.load(words, GENERATION);
+  if (generation % 2 === 1) barrier(generation, -1);
 }
 
 function wake(mode: Release, words: Int32Array, data: WorkerData, reseeder: Reseeder): void {
