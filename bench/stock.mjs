@@ -27,10 +27,10 @@ export function readPlan(path) {
 }
 
 /**
- * Prepares a restore of an image whose program listens on one port, for one call of `start`. `start(prefix)` spawns it, in
+ * Prepares a restore of an image whose program listens on one port, or on none, for one call of `start`. `start(prefix)` spawns it, in
  * a process group of its own, and returns the child, which ends when the program does; `remove()` comes after that.
  * Everything that a user could have prepared beforehand is done here, outside the stopwatch.
- * @param {{ home: string, image: string, port: number }} options home is the data directory
+ * @param {{ home: string, image: string, port?: number }} options home is the data directory
  */
 export async function prepareStock({ home, image, port }) {
   const plan = readPlan(join(image, 'restore.plan'));
@@ -39,12 +39,12 @@ export async function prepareStock({ home, image, port }) {
   const work = mkdtempSync(join(home, 'stock-'));
   const fifo = makeControlDirectory(join(work, 'ctl'), of('member'), of('blocked')[0]);
   mkdirSync(of('ctl')[0], { recursive: true, mode: 0o700 });
-  const listener = await listen(port);
+  const listener = port === undefined ? undefined : await listen(port);
   const input = openSync('/dev/null', 'r+');
   const output = openSync(join(work, 'output'), 'a');
   const stdio = Array.from({ length: 24 }, () => 'ignore');
   stdio.splice(1, 2, 'pipe', 'pipe');
-  stdio.splice(NUMBERS.stdin, 4, input, output, output, listener._handle.fd);
+  stdio.splice(NUMBERS.stdin, 4, input, output, output, listener?._handle.fd ?? 'ignore');
   const slots = plan.filter(([key]) => key === 'slot');
   const inherited = slots.flatMap(([, [, kind, key]]) => ['--inherit-fd', `fd[${NUMBERS[kind]}]:${key}`]);
   const command = [
@@ -74,13 +74,13 @@ export async function prepareStock({ home, image, port }) {
         script,
         join(work, 'ctl'),
         of('ctl')[0],
-        fifo,
+        fifo ?? '-',
         line,
         ...command,
       ];
       const env = { ...process.env, XDG_RUNTIME_DIR: existsSync('/dev/shm') ? kernelCache() : '' };
       const child = spawn(file, args, { stdio, env, detached: true });
-      listener.close();
+      listener?.close();
       return child;
     },
     log: () => readFileSync(join(work, 'restore.log'), 'utf8'),
@@ -92,7 +92,7 @@ export async function prepareStock({ home, image, port }) {
 }
 
 function makeControlDirectory(ctl, members, blocked) {
-  const fifos = ['request', 'outcome', 'assign', blocked];
+  const fifos = ['request', 'outcome', 'assign', ...(blocked === undefined ? [] : [blocked])];
   mkdirSync(join(ctl, 'members'), { recursive: true, mode: 0o700 });
   for (const pid of members) {
     mkdirSync(join(ctl, 'members', pid), { mode: 0o700 });

@@ -3,7 +3,7 @@
 # Usage: stock.sh CONTROL_DIRECTORY WHERE_THE_PROGRAM_HAS_IT FIFO LINE CRIU ARGUMENT...
 set -eu
 mount --bind "$1" "$2"
-# Who was blocked at the checkpoint waits at a FIFO for one line.
-(printf '%s\n' "$4" > "$2/$3") &
+# Who was blocked at the checkpoint waits at a FIFO for one line; a program without the library does not.
+[ "$3" = - ] || { (printf '%s\n' "$4" > "$2/$3") & }
 shift 4
 exec "$@"
