@@ -17,6 +17,20 @@ export function mapped(object, change) {
   return Object.fromEntries(Object.entries(object).map(([name, value]) => [name, change(value)]));
 }
 
+/** Process groups that must not outlive this one. */
+const groups = new Set();
+process.once('exit', () => {
+  for (const group of groups) endGroup(group);
+});
+
+function endGroup(group) {
+  try {
+    process.kill(-group, 'SIGKILL');
+  } catch {
+    // It has ended.
+  }
+}
+
 /** Starts a command in a process group of its own, its output in pipes. */
 export function launch([file, ...args], env) {
   return spawn(file, args, { cwd: root, env, stdio: ['ignore', 'pipe', 'pipe'], detached: true });
@@ -42,22 +56,15 @@ export function watch(child, why = () => '', limitMs = LIMIT_MS) {
     });
   child.stdout.on('data', take);
   child.stderr.on('data', take);
-  const end = () => {
-    try {
-      process.kill(-child.pid, 'SIGKILL');
-    } catch {
-      // It has ended.
-    }
-  };
-  process.once('exit', end);
+  groups.add(child.pid);
   const ended = new Promise((resolve, reject) => {
     child.once('error', reject);
     child.once('close', (code) => resolve(code));
   });
-  const timer = setTimeout(end, limitMs);
+  const timer = setTimeout(() => endGroup(child.pid), limitMs);
   const failed = ended.then((code) => {
     clearTimeout(timer);
-    process.removeListener('exit', end);
+    groups.delete(child.pid);
     if (told) return;
     throw new Error(`${child.spawnargs.slice(0, 4).join(' ')} ... ended with ${code}: ${output}${why()}`);
   });
@@ -136,15 +143,12 @@ export function freePort() {
   });
 }
 
-/** Runs a command to its end; throws with its words when it fails. */
+/** Runs a command to its end and returns what it printed; throws with its words when it fails. */
 export function run(file, args, env = process.env, limitMs = LIMIT_MS) {
-  const { status, stderr, error } = spawnSync(file, args, {
-    encoding: 'utf8',
-    env,
-    cwd: root,
-    timeout: limitMs,
-  });
+  const options = { encoding: 'utf8', env, cwd: root, timeout: limitMs };
+  const { status, stdout, stderr, error } = spawnSync(file, args, options);
   if (status !== 0) throw new Error(`${file} ${args[0]} failed: ${error?.message ?? stderr}`);
+  return stdout;
 }
 
 /** Returns the paths of all regular files below a directory. */

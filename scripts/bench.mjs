@@ -1,26 +1,33 @@
-// Benchmarks. Usage: npm run bench -- NAME [--size smoke|quick|full] [--json FILE]; names: restore. Notes: bench/NOTES.md.
+// Benchmarks. Usage: npm run bench -- NAME [--size smoke|quick|full] [--part PART,...] [--json FILE]; notes: bench/NOTES.md.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { reportImage } from '../bench/image-report.mjs';
+import { benchImage } from '../bench/image.mjs';
 import { reportRestore } from '../bench/report.mjs';
 import { benchRestore } from '../bench/restore.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
-const BENCHMARKS = { restore: [benchRestore, reportRestore] };
+const BENCHMARKS = { restore: [benchRestore, reportRestore], image: [benchImage, reportImage] };
 const SIZES = ['smoke', 'quick', 'full'];
 
 function usage(message) {
   console.error(
-    `Error: ${message}\nUsage: npm run bench -- NAME [--size ${SIZES.join('|')}] [--json FILE]\nNames: ${Object.keys(BENCHMARKS).join(', ')}`,
+    `Error: ${message}\nUsage: npm run bench -- NAME [--size ${SIZES.join('|')}] [--part PART,...] [--json FILE]\nNames: ${Object.keys(BENCHMARKS).join(', ')}`,
   );
   process.exit(2);
 }
 
 function arguments_() {
   try {
-    const options = { size: { type: 'string', default: 'quick' }, json: { type: 'string' } };
+    const options = {
+      size: { type: 'string', default: 'quick' },
+      json: { type: 'string' },
+      part: { type: 'string' },
+    };
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0]))
       usage(`one benchmark has to be named`);
+    if (values.part !== undefined && positionals[0] !== 'image') usage(`${positionals[0]} has no parts`);
     if (!SIZES.includes(values.size)) usage(`there is no size ${values.size}`);
     return { ...values, name: positionals[0] };
   } catch (error) {
@@ -28,13 +35,13 @@ function arguments_() {
   }
 }
 
-const { name, size, json } = arguments_();
+const { name, size, json, part } = arguments_();
 const [measure, report] = BENCHMARKS[name];
 await setup();
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130));
 try {
   const progress = (text) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : '');
-  const result = await measure({ home: dataDirectory(), size, progress });
+  const result = await measure({ home: dataDirectory(), size, part, progress });
   progress('');
   console.log(report(result));
   if (json !== undefined) writeFileSync(json, `${JSON.stringify(result, null, 2)}\n`);

@@ -5,30 +5,42 @@ import { test } from 'node:test';
 import { promisify } from 'node:util';
 import { createPerson, eventually, root } from '@forkpoint/testkit';
 
-test('the restore benchmark measures the same program every time, and prints ratios', async () => {
+/** Runs the smallest size of a benchmark and returns what it printed; it may leave neither files nor runs. */
+async function smoke(name: string): Promise<string> {
   const person = createPerson();
   try {
     const { code, stdout, stderr } = await person
-      .start([process.execPath, join(root, 'bench/smoke.mjs'), person.home], { timeoutMs: 120_000 })
+      .start([process.execPath, join(root, 'bench/smoke.mjs'), name, person.home], { timeoutMs: 180_000 })
       .end();
     assert.equal(code, 0, stderr + stdout);
-    assert.match(stdout, /stock criu \/ forkpoint +\d+\.\d+ \(\d/);
-    assert.match(stdout, /our own part, all but CRIU +\d/);
-    assert.match(stdout, /answers +[0-9a-f]{16} +the same in all/);
-    const left = await promisify(execFile)('find', [
-      person.home,
-      '-name',
-      'stock-*',
-      '-o',
-      '-name',
-      'bench-*',
-    ]);
+    const leftovers = ['-name', 'stock-*', '-o', '-name', 'bench-*'];
+    const left = await promisify(execFile)('find', [person.home, ...leftovers]);
     assert.equal(left.stdout, '');
     await eventually(
       async () => ((await person.json(['ps'])) as unknown[]).length === 0 || undefined,
       'every run having ended',
     );
+    return stdout;
   } finally {
     await person.leave();
   }
+}
+
+test('the restore benchmark measures the same program every time, and prints ratios', async () => {
+  const stdout = await smoke('restore');
+  assert.match(stdout, /stock criu \/ forkpoint +\d+\.\d+ \(\d/);
+  assert.match(stdout, /our own part, all but CRIU +\d/);
+  assert.match(stdout, /answers +[0-9a-f]{16} +the same in all/);
+});
+
+test('the image benchmark restores the same heaps every time, and counts what a restore reads', async () => {
+  const stdout = await smoke('image');
+  const read = (name: string): number =>
+    Number(new RegExp(`^${name}.*?\\)(?: +-| +[\\d.]+ \\(.*?\\)) +([\\d.]+)`, 'm').exec(stdout)?.[1]);
+  assert.ok(read('C 32 MB, stock') > 32, stdout);
+  assert.ok(read('C 32 MB, linked') < 1, stdout);
+  assert.match(stdout, /^C 32 MB +image .* digest [0-9a-f]{16}, the same in all$/m);
+  assert.match(stdout, /^Node [\d.]+, 24 MB, no address hints +image .* the same in all$/m);
+  assert.match(stdout, /^plain \/ clone, idle: .* answers [0-9a-f]{16}, the same in all$/m);
+  assert.match(stdout, /^image of generation 1 .* answers [0-9a-f]{16}, the same in all$/m);
 });
