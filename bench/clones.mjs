@@ -4,7 +4,6 @@ import { createHash } from 'node:crypto';
 import { readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
-import { median } from './driver.mjs';
 import { ask, forkpoint, launch, root, run, watch } from './processes.mjs';
 
 const program = join(root, 'bench/programs/page-server.cjs');
@@ -116,7 +115,7 @@ function isRunning(directory) {
 /** Memory per server once two looks, a second apart, see nearly the same. */
 async function settled(servers) {
   let last = perServer(servers);
-  for (let looks = 0; looks < 20; looks++) {
+  for (let looks = 0; looks < 60; looks++) {
     await pause(1000);
     const now = perServer(servers);
     if (Math.abs(now.pssMb - last.pssMb) <= 0.01 * last.pssMb) return now;

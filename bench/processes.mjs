@@ -10,7 +10,7 @@ import { fileURLToPath } from 'node:url';
 export const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 export const forkpoint = join(root, 'bin/forkpoint');
 /** Longest life of a child and longest wait for an answer, in milliseconds. */
-export const LIMIT_MS = 30_000;
+export const LIMIT_MS = 100_000;
 
 /** Returns an object with every value changed. */
 export function mapped(object, change) {

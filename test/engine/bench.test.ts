@@ -10,7 +10,7 @@ async function smoke(name: string): Promise<string> {
   const person = createPerson();
   try {
     const { code, stdout, stderr } = await person
-      .start([process.execPath, join(root, 'bench/smoke.mjs'), name, person.home], { timeoutMs: 180_000 })
+      .start([process.execPath, join(root, 'bench/smoke.mjs'), name, person.home], { timeoutMs: 300_000 })
       .end();
     assert.equal(code, 0, stderr + stdout);
     const leftovers = ['-name', 'stock-*', '-o', '-name', 'bench-*'];
