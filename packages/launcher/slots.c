@@ -73,7 +73,7 @@ static void open_tcp(const struct options *options, struct slot *slot, const cha
 }
 
 // Also in place of a TCP port: the program's epoll holds whatever CRIU puts at the number of the descriptor, and accept(2) is the same call.
-static void open_unix(const struct options *options, struct slot *slot, const char *path, const char *backlog, mode_t mode) {
+static void open_unix(const struct options *options, struct slot *slot, const char *path, int type, const char *backlog, mode_t mode) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
   if (strncmp(path, "unix:", 5) == 0) path += 5;
   if (*path == 0 || strlen(path) >= sizeof address.sun_path) explain(options, "listen", path);
@@ -81,8 +81,8 @@ static void open_unix(const struct options *options, struct slot *slot, const ch
   socklen_t length = (socklen_t)(offsetof(struct sockaddr_un, sun_path) + strlen(path) + 1);
   // `@name` is how an abstract address is written.
   if (path[0] == '@') address.sun_path[0] = 0, length--;
-  slot->fd = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
-  int probe = socket(AF_UNIX, SOCK_STREAM | SOCK_CLOEXEC, 0);
+  slot->fd = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
+  int probe = socket(AF_UNIX, type | SOCK_CLOEXEC, 0);
   if (slot->fd < 0 || probe < 0) explain(options, "listen", path);
   if (path[0] != '@' && connect(probe, (struct sockaddr *)&address, length) == 0) explain(options, "in-use", path);
   // Nobody answers: what is there was left behind by a program that has ended.
@@ -113,10 +113,14 @@ void open_sockets(const struct options *options, struct run *run) {
     }
     int to_unix = given != NULL && (given[0] == '/' || strncmp(given, "unix:", 5) == 0);
     // Node's default for a socket it makes itself: everybody whom the directory lets in, as far as the umask allows.
-    if (slot->kind == SLOT_TCP && to_unix) open_unix(options, slot, given, slot->field[3], 0755);
+    if (slot->kind == SLOT_TCP && to_unix) open_unix(options, slot, given, SOCK_STREAM, slot->field[3], 0755);
     else if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
-    if (slot->kind == SLOT_UNIX)
-      open_unix(options, slot, given != NULL ? given : slot->field[0], slot->field[1], (mode_t)strtol(slot->field[2], NULL, 8));
+    if (slot->kind == SLOT_UNIX) {
+      // An abstract address has no mode that a path in its place could take over.
+      mode_t mode = slot->field[0][0] == '@' ? 0755 : (mode_t)strtol(slot->field[2], NULL, 8);
+      int type = strcmp(slot->field[3], "seqpacket") == 0 ? SOCK_SEQPACKET : SOCK_STREAM;
+      open_unix(options, slot, given != NULL ? given : slot->field[0], type, slot->field[1], mode);
+    }
   }
   for (size_t j = 0; j < options->listens; j++)
     if (!used[j]) explain(options, "no-slot", options->listen[j]);
@@ -124,7 +128,7 @@ void open_sockets(const struct options *options, struct run *run) {
 
 void read_slots(const struct options *options, struct run *run) {
   static const struct { const char *name; enum slot_kind kind; size_t fields; } kinds[] = {
-      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 3},
+      {"stdin", SLOT_STDIN, 0}, {"stdout", SLOT_STDOUT, 0}, {"stderr", SLOT_STDERR, 0}, {"tcp", SLOT_TCP, 5}, {"unix", SLOT_UNIX, 4},
       {"file", SLOT_FILE, 2}};
   const size_t known = sizeof kinds / sizeof *kinds;
   for (size_t i = 0; i < run->plan->count; i++) {

@@ -243,6 +243,20 @@ describe('files and what belongs to a process alone', () => {
       await through(scenario, argument, answer));
   }
 
+  test('a socket of packets keeps their bounds, at another path too', async () => {
+    const [path, elsewhere] = [join(person.scratch, 'packets.sock'), join(person.scratch, 'elsewhere.sock')];
+    const id = await beginNative(person, native, 'packets', path);
+    const image = await take(person, id, 'packets');
+    const clone = await revive(person, image, ['--listen', `unix-packets.sock=${elsewhere}`]);
+    for (const [run, at] of [
+      [id, path],
+      [clone, elsewhere],
+    ] as const) {
+      assert.equal((await person.start([native, 'sender', at]).end()).code, 0);
+      assert.equal(await askNative(person, run), 'packet of 5');
+    }
+  });
+
   test('open, deleted and special files keep what they had', async () => {
     write(person, 'log', '');
     write(person, 'data', 'abcdefghi');

@@ -294,7 +294,7 @@ test('asked from outside, hooks run, and a failing one cancels', async (t) => {
 test('SIGURG for another process, without an ask, or a second time does nothing', async (t) => {
   const pod = await startPod(t);
   process.kill(pod.pid, 'SIGURG');
-  pod.launcher.ask('other', [1]);
+  pod.launcher.ask('other', [process.pid]);
   process.kill(pod.pid, 'SIGURG');
   pod.launcher.ask('mine', [pod.pid]);
   assert.equal((await pod.launcher.next('ready'))['ask'], 'mine');

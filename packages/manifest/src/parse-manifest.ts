@@ -59,6 +59,7 @@ const tcpSlot = object({
 const unixSlot = object({
   ...slotBase,
   kind: oneOf('unix'),
+  socketType: oneOf('stream', 'seqpacket'),
   path: text(PATH_MAX),
   backlog: integer(0, 0xffff_ffff),
   mode: integer(0, 0o7777),

@@ -210,7 +210,9 @@ function slotFields(slot: Slot): string[] {
     const { family, address, port, backlog, options } = slot;
     return [...base, String(family), address, String(port), String(backlog), options.join(',')];
   }
-  if (slot.kind === 'unix') return [...base, slot.path, String(slot.backlog), slot.mode.toString(8)];
+  if (slot.kind === 'unix') {
+    return [...base, slot.path, String(slot.backlog), slot.mode.toString(8), slot.socketType];
+  }
   if (slot.kind === 'file') return [...base, slot.path, String(slot.position)];
   return base;
 }
@@ -247,9 +249,13 @@ function slotOf(fields: readonly string[]): Slot {
     case 'unix': {
       const mode = at(7);
       if (!/^[0-7]{1,6}$/.test(mode)) throw invalid(`the plan record "slot" has the mode ${quoted(mode)}`);
+      const socketType = at(8);
+      if (socketType !== 'stream' && socketType !== 'seqpacket')
+        throw invalid(`the plan record "slot" has the socket type ${quoted(socketType)}`);
       return {
         ...base,
         kind,
+        socketType,
         path: at(5),
         backlog: integerOf(at(6), 'slot'),
         mode: Number.parseInt(mode, 8),

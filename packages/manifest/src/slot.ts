@@ -34,6 +34,8 @@ export interface TcpSlot extends SlotBase {
 /** A listening unix socket with a path. */
 export interface UnixSlot extends SlotBase {
   readonly kind: 'unix';
+  /** What accept(2) gives: connections of bytes, or of packets. */
+  readonly socketType: 'stream' | 'seqpacket';
   readonly path: string;
   readonly backlog: number;
   /** Permission bits of the socket file. */

@@ -36,7 +36,7 @@ test('the records are those of ARCHITECTURE.md', () => {
   assert.deepEqual(fieldsOf('slot'), [
     ['stdin', 'stdin', 'tty[1]', '2', '1'],
     ['tcp-8080', 'tcp', 'socket:[7]', '2050', '1', '6', '::', '8080', '511', 'reuseaddr,v6only'],
-    ['app.sock', 'unix', 'socket:[8]', '2', '0', '/srv/app/a.sock', '5', '755'],
+    ['app.sock', 'unix', 'socket:[8]', '2', '0', '/srv/app/a.sock', '5', '755', 'stream'],
   ]);
   assert.deepEqual(fieldsOf('clock'), [['12', '999999999', '13', '0']]);
 });
@@ -57,8 +57,9 @@ test('a wrong field of any record is refused', () => {
     ['slot', 'a', 'pipe', 'k', '0', '0'],
     ['slot', 'a', 'tcp', 'k', '0', '0', '5', '::', '1', '1', ''],
     ['slot', 'a', 'tcp', 'k', '0', '0', '4', '::', '1', '1', 'fast'],
-    ['slot', 'a', 'unix', 'k', '0', '2', '/x', '1', '755'],
-    ['slot', 'a', 'unix', 'k', '0', '0', '/x', '1', '9'],
+    ['slot', 'a', 'unix', 'k', '0', '2', '/x', '1', '755', 'stream'],
+    ['slot', 'a', 'unix', 'k', '0', '0', '/x', '1', '9', 'stream'],
+    ['slot', 'a', 'unix', 'k', '0', '0', '/x', '1', '755', 'dgram'],
     ['command', '{}'],
     ['command', '['],
   ] as [string, ...string[]][]) {

@@ -34,6 +34,7 @@ export const sample: Manifest = {
     {
       id: 'app.sock',
       kind: 'unix',
+      socketType: 'stream',
       key: 'socket:[8]',
       flags: 2,
       isPollable: false,

@@ -156,6 +156,7 @@ test('a socket file is free when nobody answers there', async (t) => {
   const path = join(root, 's');
   const unix = {
     kind: 'unix',
+    socketType: 'stream',
     key: 'k',
     flags: 2,
     isPollable: true,

@@ -15,8 +15,8 @@ export interface Member {
   readonly info: { readonly name: string; readonly version: string } | null;
 }
 
-/** Added to the time limit of members, in milliseconds. */
-const GRACE_MS = 300;
+/** Added to the time limit of members, in milliseconds: time in which one that gives up can say which of its threads is to blame. */
+const GRACE_MS = 1_500;
 /** How often it is looked whether those who are waited for still live, in milliseconds. */
 const LOOK_MS = 100;
 

@@ -116,6 +116,34 @@ static void log_to(const char *path) {
   need((int)send(fd, "<14>before", 10, 0), "send");
 }
 
+// Accepts one client and says how many bytes of its two messages one read(2) gives: 5 from packets, 10 from a stream.
+static void show_packet(void) {
+  char text[64];
+  int client = need(accept(fd, NULL, NULL), "accept");
+  ssize_t n = read(client, text, sizeof text);
+  printf("packet of %zd\n", n);
+  close(client);
+}
+
+static void listen_packets(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+  fd = need(socket(AF_UNIX, SOCK_SEQPACKET, 0), "socket");
+  need(bind(fd, (struct sockaddr *)&address, sizeof address), path);
+  need(listen(fd, 5), "listen");
+}
+
+// The other side of it: sends two packets of 5 bytes.
+static void send_packets(const char *path) {
+  struct sockaddr_un address = {.sun_family = AF_UNIX};
+  snprintf(address.sun_path, sizeof address.sun_path, "%s", path);
+  fd = need(socket(AF_UNIX, SOCK_SEQPACKET, 0), "socket");
+  need(connect(fd, (struct sockaddr *)&address, sizeof address), path);
+  need((int)write(fd, "first", 5), "write");
+  need((int)write(fd, "other", 5), "write");
+  exit(0);
+}
+
 // What syslogd is: prints what comes to a datagram socket with a name.
 static void serve_log(const char *path) {
   struct sockaddr_un address = {.sun_family = AF_UNIX};
@@ -180,6 +208,8 @@ static void (*prepare(const char *name, const char *argument))(void) {
   }
   if (strcmp(name, "terminal") == 0) return open_terminal(), show_terminal;
   if (strcmp(name, "log") == 0) return log_to(argument), show_log;
+  if (strcmp(name, "packets") == 0) return listen_packets(argument), show_packet;
+  if (strcmp(name, "sender") == 0) send_packets(argument);
   if (strcmp(name, "logger") == 0) serve_log(argument);
   if (strcmp(name, "userfaultfd") == 0) return fd = need((int)syscall(SYS_userfaultfd, O_CLOEXEC | 1), "userfaultfd"), show_nothing;
   if (strcmp(name, "secret") == 0) {
