@@ -12,13 +12,15 @@ import type { Reseeder } from './randomness.ts';
  *
  * Words of the shared array: */
 const GENERATION = 0; // odd while workers shall wait
-const PARKED = 2;
-const RELEASED = 3;
+const ARRIVALS = 2; // counts workers that come and go; the main thread waits for it to change
 const MODE = 4; // what a worker does when it is let go
 const FAILED = 6; // workers that could not reseed or take over the environment
 const SEEDING = 5; // 1 while a thread reseeds: V8's --random-seed belongs to the whole process
-const FIRST_SLOT = 16; // from here one word per direct worker, 1 when it is parked
+const SLOT = 3; // counts the slots that were given away
+const RESTORES = 7; // counts restores with new randomness
+const FIRST_SLOT = 16; // from here one word per worker: the generation for which it waits, and minus that when it is let go
 const SLOTS = 4096;
+const FIRST_ID = FIRST_SLOT + SLOTS; // the thread ids of workers that chose their slot themselves, in the order of slots
 
 /** Name of the environment data through which a worker gets what it needs. */
 const KEY = 'forkpoint.barrier';
@@ -26,6 +28,8 @@ const KEY = 'forkpoint.barrier';
 export const PARK_LIMIT_MS = 5_000;
 const RELEASE_LIMIT_MS = 10_000;
 const ASK_AGAIN_MS = 20;
+/** Patience of the first attempt; each further one has twice as much. */
+const FIRST_ATTEMPT_MS = 200;
 /** A worker without a barrier after this time is taken for one that the preload did not reach. */
 const PRELOAD_AFTER_MS = 100;
 
@@ -36,6 +40,8 @@ export interface WorkerData {
   readonly identityPath: string;
   readonly nativeDirectory: string | undefined;
   readonly keepsNativeMathRandom: boolean;
+  /** Restores of the process when the worker was made: one that has seen fewer has randomness of before. */
+  readonly restores: number;
 }
 
 /** What a worker does when it is let go. */
@@ -47,6 +53,8 @@ interface AttachedWorker {
   readonly sessionId: string;
   readonly index: number;
   readonly name: string;
+  /** Its id within the process; undefined where the inspector's title does not say. */
+  readonly threadId: number | undefined;
 }
 
 type Listener = (message: {
@@ -64,11 +72,15 @@ export function countWorkers(): () => number {
 }
 
 /** Hands `data` to all worker threads that start from now on. */
-export function announce(data: Omit<WorkerData, 'words'>): WorkerData {
-  const words = new SharedArrayBuffer(4 * (FIRST_SLOT + SLOTS));
-  const full: WorkerData = { ...data, words };
-  process.getBuiltinModule('node:worker_threads').setEnvironmentData(KEY, Object.entries(full));
+export function announce(data: Omit<WorkerData, 'words' | 'restores'>): WorkerData {
+  const words = new SharedArrayBuffer(4 * (FIRST_ID + SLOTS));
+  const full: WorkerData = { ...data, words, restores: 0 };
+  publish(full);
   return full;
+}
+
+function publish(data: WorkerData): void {
+  process.getBuiltinModule('node:worker_threads').setEnvironmentData(KEY, Object.entries(data));
 }
 
 /** Returns what the main thread has announced, or undefined in a worker of a program that runs in no pod. */
@@ -76,7 +88,7 @@ export function announced(): WorkerData | undefined {
   const value: unknown = process.getBuiltinModule('node:worker_threads').getEnvironmentData(KEY);
   if (!Array.isArray(value)) return undefined;
   const fields: Record<string, unknown> = Object.fromEntries(value);
-  const { words, parkPath, identityPath, nativeDirectory, keepsNativeMathRandom } = fields;
+  const { words, parkPath, identityPath, nativeDirectory, keepsNativeMathRandom, restores } = fields;
   if (!(words instanceof SharedArrayBuffer)) return undefined;
   if (typeof parkPath !== 'string' || typeof identityPath !== 'string') return undefined;
   return {
@@ -85,6 +97,7 @@ export function announced(): WorkerData | undefined {
     identityPath,
     nativeDirectory: typeof nativeDirectory === 'string' ? nativeDirectory : undefined,
     keepsNativeMathRandom: keepsNativeMathRandom === true,
+    restores: Number(restores),
   };
 }
 
@@ -94,6 +107,7 @@ export class Barrier {
   readonly #data: WorkerData;
   readonly #preload: string;
   #session: Session | undefined;
+  #generation = -1;
 
   /** `preload` is the script that a worker without the library loads first. */
   constructor(data: WorkerData, preload: string) {
@@ -105,37 +119,65 @@ export class Barrier {
   /**
    * Blocks until every worker thread waits. Throws CoreError ERR_FORKPOINT_WORKERS, which names the ones that did not
    * come within the time limit; all the others run again then.
+   *
+   * Workers come into being and end meanwhile, and one that is just being born may hear of the checkpoint before the
+   * main thread hears of it. So an attempt that takes long is given up, all go on for a moment, and the next one looks
+   * at the workers that there are then.
    */
   park(limitMs: number = PARK_LIMIT_MS): void {
-    const words = this.#words;
     if (!fs.existsSync(this.#data.parkPath)) {
       throw new CoreError('ERR_FORKPOINT_WORKERS', `worker threads cannot wait: no ${this.#data.parkPath}`);
     }
-    for (const word of [PARKED, RELEASED, MODE, FAILED]) Atomics.store(words, word, 0);
-    words.fill(0, FIRST_SLOT);
-    const generation = Atomics.add(words, GENERATION, 1) + 1;
     const startedAt = performance.now();
-    let askAgainAtMs = 0;
-    try {
-      const workers = this.#attach();
-      for (let complete = 0; ;) {
-        const parked = Atomics.load(words, PARKED);
-        // Twice: one that is just being born is announced by an interrupt, which is served in between, and stops by itself.
-        complete = parked >= workers.length ? complete + 1 : 0;
-        if (complete > 1) return;
-        if (complete > 0) continue;
-        const spentMs = performance.now() - startedAt;
-        if (spentMs > limitMs) throw notParked(workers, words, limitMs);
-        // Asked again and again, because a worker that is just starting has no barrier to call yet.
-        if (spentMs >= askAgainAtMs) {
-          for (const worker of workers) this.#interrupt(worker, generation, spentMs > PRELOAD_AFTER_MS);
-          askAgainAtMs = spentMs + ASK_AGAIN_MS;
-        }
-        Atomics.wait(words, PARKED, parked, ASK_AGAIN_MS);
+    for (let patienceMs = FIRST_ATTEMPT_MS; ; patienceMs *= 2) {
+      const leftMs = limitMs - (performance.now() - startedAt);
+      let missing: string[] = [];
+      try {
+        missing = this.#attempt(startedAt, Math.min(patienceMs, leftMs));
+        if (missing.length === 0) return;
+      } catch (error) {
+        this.release('continue');
+        throw error;
       }
-    } catch (error) {
       this.release('continue');
-      throw error;
+      if (patienceMs < leftMs) continue;
+      const message = `worker threads did not stop within ${limitMs} ms: ${missing.join(', ')}`;
+      throw new CoreError('ERR_FORKPOINT_WORKERS', message);
+    }
+  }
+
+  /** Asks all workers to wait, for at most `patienceMs`. Returns the names of those that do not. */
+  #attempt(startedAt: number, patienceMs: number): string[] {
+    const words = this.#words;
+    Atomics.store(words, MODE, 0);
+    Atomics.store(words, FAILED, 0);
+    this.#generation = Atomics.add(words, GENERATION, 1) + 1;
+    const attemptAt = performance.now();
+    const workers = this.#attach();
+    if (workers.length > SLOTS)
+      throw new CoreError(
+        'ERR_FORKPOINT_WORKERS',
+        `a program may have ${SLOTS} worker threads, and not ${workers.length}`,
+      );
+    for (let askAgainAtMs = 0, complete = 0; ;) {
+      const arrivals = Atomics.load(words, ARRIVALS);
+      const newborn = this.#newborn();
+      const missing = workers.filter(
+        ({ index, threadId }) =>
+          Atomics.load(words, FIRST_SLOT + index) !== this.#generation && !newborn.has(threadId),
+      );
+      const spentMs = performance.now() - attemptAt;
+      // Twice: one that is just being born is announced by an interrupt, which is served in between, and stops by itself.
+      complete = missing.length === 0 ? complete + 1 : 0;
+      if (complete > 1 || spentMs > patienceMs) return missing.map(({ name }) => name);
+      if (complete > 0) continue;
+      // Asked again and again, because a worker that is just starting has no barrier to call yet.
+      if (spentMs >= askAgainAtMs) {
+        const loadsPreload = performance.now() - startedAt > PRELOAD_AFTER_MS;
+        for (const worker of missing) this.#interrupt(worker, loadsPreload);
+        askAgainAtMs = spentMs + ASK_AGAIN_MS;
+      }
+      Atomics.wait(words, ARRIVALS, arrivals, ASK_AGAIN_MS);
     }
   }
 
@@ -152,16 +194,32 @@ export class Barrier {
     const deadline = performance.now() + RELEASE_LIMIT_MS;
     try {
       for (;;) {
-        const released = Atomics.load(words, RELEASED);
-        if (released >= Atomics.load(words, PARKED) || performance.now() > deadline) break;
-        Atomics.wait(words, RELEASED, released, 100);
+        const arrivals = Atomics.load(words, ARRIVALS);
+        const waiting = words.subarray(FIRST_SLOT).filter((word) => word === this.#generation).length;
+        if (waiting === 0 || performance.now() > deadline) return Atomics.load(words, FAILED) + waiting;
+        Atomics.wait(words, ARRIVALS, arrivals, 100);
       }
-      return Atomics.load(words, FAILED) + Atomics.load(words, PARKED) - Atomics.load(words, RELEASED);
     } finally {
       fs.closeSync(fd);
       this.#session?.disconnect();
       this.#session = undefined;
     }
+  }
+
+  /** Notes that this process is a clone with randomness of its own: workers that were on their way are to get it too. */
+  restored(): void {
+    const restores = Atomics.add(this.#words, RESTORES, 1) + 1;
+    publish({ ...this.#data, restores });
+  }
+
+  /** Returns the thread ids of workers that wait since they were born. */
+  #newborn(): Set<number | undefined> {
+    const ids = new Set<number | undefined>();
+    for (let slot = 0; slot < SLOTS; slot++) {
+      const id = Atomics.load(this.#words, FIRST_ID + slot);
+      if (id !== 0 && Atomics.load(this.#words, FIRST_SLOT + slot) === this.#generation) ids.add(id);
+    }
+    return ids;
   }
 
   /** Returns all workers of the process; nested ones are reported to the main thread as well. */
@@ -173,7 +231,14 @@ export class Barrier {
     const workers: AttachedWorker[] = [];
     const onAttached: Listener = ({ params: { sessionId, workerInfo } }) => {
       const { title, url } = workerInfo;
-      workers.push({ sessionId, index: workers.length, name: url === '' ? title : `${title} (${url})` });
+      // `[worker 3] name`; src/node_worker.cc of Node 20 and later.
+      const id = /^\[worker (\d+)\]/.exec(title)?.[1];
+      workers.push({
+        sessionId,
+        index: nextSlot(this.#words),
+        name: url === '' ? title : `${title} (${url})`,
+        threadId: id === undefined ? undefined : Number(id),
+      });
     };
     session.on('NodeWorker.attachedToWorker', onAttached);
     // The events for workers that exist already are delivered before this call returns.
@@ -182,30 +247,60 @@ export class Barrier {
   }
 
   /** Makes a worker call its barrier; does not wait for it. */
-  #interrupt({ sessionId, index }: AttachedWorker, generation: number, loadsPreload: boolean): void {
-    if (isParked(this.#words, index)) return;
+  #interrupt({ sessionId, index }: AttachedWorker, loadsPreload: boolean): void {
     const barrier = `globalThis[Symbol.for('${KEY}')]`;
     const preload = JSON.stringify(this.#preload);
     // A worker which the preload did not reach (its own `env` without NODE_OPTIONS) loads it now.
     const load = `process.getBuiltinModule('node:module').createRequire(${preload})(${preload})`;
-    const expression = `${loadsPreload ? `${barrier} ?? ${load}, ` : ''}${barrier}(${generation}, ${index})`;
+    const loadOnce = loadsPreload ? `${barrier} ?? (${HAS_BOOTED} && ${load}), ` : '';
+    const expression = `${loadOnce}${barrier}?.(${this.#generation}, ${index})`;
     const message = JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } });
     this.#session?.post('NodeWorker.sendMessageToWorker', { sessionId, message });
   }
 }
 
-/** Installs the worker's side in the calling worker thread. */
+/**
+ * Tells whether Node has got the thread ready for the program's code: a module that is loaded earlier makes it abort
+ * (setupUserModules in lib/internal/process/pre_execution.js of Node 20 and later asserts that there was none). The worker
+ * is interrupted anywhere: with nothing but Node's own frames on the stack it may be on its way there.
+ */
+const HAS_BOOTED = `(() => {
+  if (process.getBuiltinModule('node:worker_threads').parentPort === null) return false;
+  const { prepareStackTrace, stackTraceLimit } = Error;
+  try {
+    Error.stackTraceLimit = Infinity;
+    Error.prepareStackTrace = (_error, frames) => frames.map((frame) => frame.getFileName() ?? '');
+    const here = {};
+    Error.captureStackTrace(here);
+    const files = here.stack.filter((file) => file !== '');
+    return files.length === 0 || files.some((file) => !file.startsWith('node:'));
+  } finally {
+    Object.assign(Error, { prepareStackTrace, stackTraceLimit });
+  }
+})()`;
+
+/** Gives away a slot that nobody else has had for a while: who comes too late cannot be taken for somebody else. */
+function nextSlot(words: Int32Array): number {
+  return (Atomics.add(words, SLOT, 1) >>> 0) % SLOTS;
+}
+
+/** Installs the worker's side in the calling worker thread, and waits there at once when a checkpoint is being taken. */
 export function installInWorker(data: WorkerData, reseeder: Reseeder): void {
   const words = new Int32Array(data.words);
   let seen = 0;
-  const barrier = (generation: number, index: number): void => {
+  const { threadId } = process.getBuiltinModule('node:worker_threads');
+  const barrier = (generation: number, index = nextSlot(words), id = 0): void => {
     if (seen === generation || Atomics.load(words, GENERATION) !== generation) return;
     seen = generation;
-    if (index >= 0 && index < SLOTS) Atomics.store(words, FIRST_SLOT + index, 1);
-    Atomics.add(words, PARKED, 1);
-    Atomics.notify(words, PARKED);
+    Atomics.store(words, FIRST_ID + index, id);
+    const arrive = (word: number): void => {
+      Atomics.store(words, FIRST_SLOT + index, word);
+      Atomics.add(words, ARRIVALS, 1);
+      Atomics.notify(words, ARRIVALS);
+    };
+    arrive(generation);
     try {
-      // Looked at again after counting itself: now the main thread either waits for this worker or has moved on.
+      // Looked at again after saying so: now the main thread either waits for this worker or has moved on.
       if (Atomics.load(words, GENERATION) === generation) {
         fs.closeSync(fs.openSync(data.parkPath, fs.constants.O_RDONLY));
       }
@@ -214,14 +309,14 @@ export function installInWorker(data: WorkerData, reseeder: Reseeder): void {
       // There is nobody in this thread to tell; the main thread reports the number.
       Atomics.add(words, FAILED, 1);
     } finally {
-      Atomics.add(words, RELEASED, 1);
-      Atomics.notify(words, RELEASED);
+      arrive(-generation);
     }
   };
   Object.defineProperty(globalThis, Symbol.for(KEY), { value: barrier, configurable: true });
-  // Born while the others stop already, before the main thread could hear of it.
   const generation = Atomics.load(words, GENERATION);
-  if (generation % 2 === 1) barrier(generation, -1);
+  if (generation % 2 !== 0) barrier(generation, undefined, threadId);
+  // Made before a restore and ready only after it: its generators are those of the image.
+  else if (Atomics.load(words, RESTORES) !== data.restores) wake('restored', words, data, reseeder);
 }
 
 function wake(mode: Release, words: Int32Array, data: WorkerData, reseeder: Reseeder): void {
@@ -239,14 +334,4 @@ function wake(mode: Release, words: Int32Array, data: WorkerData, reseeder: Rese
   if (typeof identity !== 'object' || identity === null || !('env' in identity)) return;
   if (typeof identity.env !== 'object' || identity.env === null) return;
   for (const [name, value] of Object.entries(identity.env)) process.env[name] = String(value);
-}
-
-function isParked(words: Int32Array, index: number): boolean {
-  return Atomics.load(words, FIRST_SLOT + index) !== 0;
-}
-
-function notParked(workers: readonly AttachedWorker[], words: Int32Array, limitMs: number): CoreError {
-  const missing = workers.filter(({ index }) => !isParked(words, index)).map(({ name }) => name);
-  const message = `worker threads did not stop within ${limitMs} ms: ${missing.join(', ')}`;
-  return new CoreError('ERR_FORKPOINT_WORKERS', message);
 }

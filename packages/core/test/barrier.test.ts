@@ -41,6 +41,14 @@ for (const [version, node] of NODES) {
       });
     });
 
+    test('workers that come and go all the time stand still as well', async (t) => {
+      const { launcher, app, pid } = await start(t, node, ['breed', 'idle']);
+      await launcher.next('ready');
+      await launcher.answer(pid, { outcome: 'continued' });
+      const { result, movedWhileParked } = await app.line();
+      assert.deepEqual([result, movedWhileParked], [{ outcome: 'continued', image: '' }, []]);
+    });
+
     test('a restored worker has the new environment before it runs on', async (t) => {
       const { launcher, app, pid } = await start(t, node, ['idle', 'busy', 'wait']);
       await launcher.next('ready');
