@@ -154,15 +154,14 @@ export class Barrier {
     this.#generation = Atomics.add(words, GENERATION, 1) + 1;
     const attemptAt = performance.now();
     const workers = this.#attach();
-    if (workers.length > SLOTS)
-      throw new CoreError(
-        'ERR_FORKPOINT_WORKERS',
-        `a program may have ${SLOTS} worker threads, and not ${workers.length}`,
-      );
+    if (workers.size > SLOTS) {
+      const message = `a program may have ${SLOTS} worker threads, and not ${workers.size}`;
+      throw new CoreError('ERR_FORKPOINT_WORKERS', message);
+    }
     for (let askAgainAtMs = 0, complete = 0; ;) {
       const arrivals = Atomics.load(words, ARRIVALS);
       const newborn = this.#newborn();
-      const missing = workers.filter(
+      const missing = [...workers.values()].filter(
         ({ index, threadId }) =>
           Atomics.load(words, FIRST_SLOT + index) !== this.#generation && !newborn.has(threadId),
       );
@@ -188,6 +187,8 @@ export class Barrier {
   release(mode: Release): number {
     const words = this.#words;
     Atomics.store(words, MODE, MODES.indexOf(mode));
+    // Workers that were on their way are to get new randomness when they are there, and later ones need not.
+    if (mode === 'restored') publish({ ...this.#data, restores: Atomics.add(words, RESTORES, 1) + 1 });
     Atomics.add(words, GENERATION, 1);
     // O_RDWR on a FIFO does not block (fifo(7)). It is held until all are out, so that a late one passes as well.
     const fd = fs.openSync(this.#data.parkPath, fs.constants.O_RDWR);
@@ -195,7 +196,9 @@ export class Barrier {
     try {
       for (;;) {
         const arrivals = Atomics.load(words, ARRIVALS);
-        const waiting = words.subarray(FIRST_SLOT).filter((word) => word === this.#generation).length;
+        const waiting = words
+          .subarray(FIRST_SLOT, FIRST_ID)
+          .filter((word) => word === this.#generation).length;
         if (waiting === 0 || performance.now() > deadline) return Atomics.load(words, FAILED) + waiting;
         Atomics.wait(words, ARRIVALS, arrivals, 100);
       }
@@ -206,41 +209,48 @@ export class Barrier {
     }
   }
 
-  /** Notes that this process is a clone with randomness of its own: workers that were on their way are to get it too. */
-  restored(): void {
-    const restores = Atomics.add(this.#words, RESTORES, 1) + 1;
-    publish({ ...this.#data, restores });
-  }
-
-  /** Returns the thread ids of workers that wait since they were born. */
-  #newborn(): Set<number | undefined> {
-    const ids = new Set<number | undefined>();
+  /** Returns the slots of workers that wait since they were born, by thread id. */
+  #newborn(): Map<number | undefined, number> {
+    const slots = new Map<number | undefined, number>();
     for (let slot = 0; slot < SLOTS; slot++) {
       const id = Atomics.load(this.#words, FIRST_ID + slot);
-      if (id !== 0 && Atomics.load(this.#words, FIRST_SLOT + slot) === this.#generation) ids.add(id);
+      if (id !== 0 && Atomics.load(this.#words, FIRST_SLOT + slot) === this.#generation) slots.set(id, slot);
     }
-    return ids;
+    return slots;
   }
 
-  /** Returns all workers of the process; nested ones are reported to the main thread as well. */
-  #attach(): AttachedWorker[] {
+  /** A worker that has ended has nothing more to wait for; it may have been ended while it did. */
+  #forget({ index, threadId }: AttachedWorker): void {
+    for (const slot of [index, this.#newborn().get(threadId)]) {
+      if (slot !== undefined) Atomics.store(this.#words, FIRST_SLOT + slot, 0);
+    }
+  }
+
+  /** Returns all workers of the process, and keeps the list true; nested ones are reported to the main thread as well. */
+  #attach(): Map<string, AttachedWorker> {
     const { Session } = process.getBuiltinModule('node:inspector');
     const session = new Session();
     this.#session = session;
     session.connect();
-    const workers: AttachedWorker[] = [];
+    const workers = new Map<string, AttachedWorker>();
     const onAttached: Listener = ({ params: { sessionId, workerInfo } }) => {
       const { title, url } = workerInfo;
       // `[worker 3] name`; src/node_worker.cc of Node 20 and later.
       const id = /^\[worker (\d+)\]/.exec(title)?.[1];
-      workers.push({
+      workers.set(sessionId, {
         sessionId,
         index: nextSlot(this.#words),
         name: url === '' ? title : `${title} (${url})`,
         threadId: id === undefined ? undefined : Number(id),
       });
     };
+    const onDetached: Listener = ({ params: { sessionId } }) => {
+      const worker = workers.get(sessionId);
+      if (worker !== undefined) this.#forget(worker);
+      workers.delete(sessionId);
+    };
     session.on('NodeWorker.attachedToWorker', onAttached);
+    session.on('NodeWorker.detachedFromWorker', onDetached);
     // The events for workers that exist already are delivered before this call returns.
     session.post('NodeWorker.enable', { waitForDebuggerOnStart: false });
     return workers;

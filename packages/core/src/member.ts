@@ -241,7 +241,6 @@ export class Member {
     const steps = [
       () => isReseeded && this.#parts.reseeder.process(),
       () => isReseeded && this.#parts.reseeder.thread(),
-      () => isReseeded && this.#parts.barrier.restored(),
       () => this.#takeEnvironment(identity.env),
       () => cwd !== null && process.chdir(cwd),
       () => this.#writeInfo(),
