@@ -241,13 +241,14 @@ static char **fields_of(const struct plan *plan, const char *key) {
   return record->field;
 }
 
-// The argument vector that CRIU's own arguments are appended to; NULL when set-up has not been done.
+// The argument vector that CRIU's own arguments are appended to, the quick one if there is; NULL when set-up has not been done.
 char **engine_prefix(const char *home) {
   struct plan plan;
   size_t length;
   char *bytes = read_file(join(home, "/engine/engine.plan", NULL), 1u << 20, &length);
   if (bytes == NULL || plan_parse(bytes, length, &plan, NULL) != 0) return NULL;
-  const struct record *record = plan_find(&plan, "criu");
+  const struct record *record = plan_find(&plan, "quick");
+  if (record == NULL) record = plan_find(&plan, "criu");
   return record != NULL && record->count > 0 ? record->field : NULL;
 }
 

@@ -18,12 +18,13 @@ import { decodeEnginePlan, encodeEnginePlan } from '@forkpoint/manifest';
 import type { EnginePlan } from '@forkpoint/manifest';
 import type { FetchContext } from './apt.ts';
 import { findCompiler } from './compiler.ts';
-import type { CompilerChoice } from './compiler.ts';
+import type { Compiler, CompilerChoice } from './compiler.ts';
 import { checkCriu, criuVersion, MINIMUM_CRIU, isAtLeast, requireVersion, systemCrius } from './criu.ts';
 import { EngineError, errorCode, errorText } from './error.ts';
 import { withLock } from './lock.ts';
 import { buildNative, nativeDigest } from './native.ts';
 import type { NativeResult } from './native.ts';
+import { withStandIns } from './stand-ins.ts';
 import { checkPlace, fetchTree, removeLeftovers, treeCommand } from './package-tree.ts';
 
 /** What to set up and where. */
@@ -64,7 +65,7 @@ const MAX_PLAN_BYTES = 1 << 20;
 
 /**
  * Makes the engine ready: a CRIU of the system when it is new enough and passes its own check, else Debian's, fetched
- * with its libraries below the data directory; and builds the launcher when asked to. Does nothing, and uses no network, when all is there. Two at
+ * with its libraries below the data directory; and builds the launcher, and what makes CRIU start quicker, when asked to. Does nothing, and uses no network, when all is there. Two at
  * once wait for each other. Throws EngineError.
  */
 export async function setup(options: SetupOptions): Promise<SetupResult> {
@@ -82,7 +83,9 @@ export async function setup(options: SetupOptions): Promise<SetupResult> {
     const present = force ? null : await presentEngine(options.home, options.signal);
     const engine =
       present === null ? await makeEngine(engineDir, context) : { ...present, source: 'present' as const };
-    const native = options.native === undefined ? null : await makeNative(options, options.native, context);
+    if (options.native === undefined) return { ...engine, native: null };
+    const native = await makeNative(options, options.native, context);
+    await makeQuick(engineDir, engine, compilerOf(options, context), context);
     return { ...engine, native };
   });
 }
@@ -181,16 +184,34 @@ async function findSystemCriu(context: FetchContext): Promise<EnginePlan | null>
   return null;
 }
 
+/** Adds to the engine's plan the command that starts CRIU with fewer libraries, when there is one. */
+async function makeQuick(
+  engineDir: string,
+  { criu, version, quick }: EnginePlan,
+  compiler: () => Promise<Compiler>,
+  { log, signal }: FetchContext,
+): Promise<void> {
+  const found = await withStandIns({ engineDir, criu, version, compiler, log, signal });
+  if (found?.join('\0') === quick?.join('\0')) return;
+  writePlan(engineDir, { criu, version, quick: found ?? undefined });
+}
+
+function choiceOf(options: SetupOptions, context: FetchContext): CompilerChoice {
+  return options.compiler ?? (context.env['FORKPOINT_CC'] || 'auto');
+}
+
+function compilerOf(options: SetupOptions, context: FetchContext): () => Promise<Compiler> {
+  return async () => await findCompiler(engineDirectory(options.home), choiceOf(options, context), context);
+}
+
 async function makeNative(
   options: SetupOptions,
   place: { readonly sourceDir: string },
   context: FetchContext,
 ): Promise<NativeResult> {
-  const asked = options.compiler ?? (context.env['FORKPOINT_CC'] || 'auto');
-  const find = (): ReturnType<typeof findCompiler> =>
-    findCompiler(engineDirectory(options.home), asked, context);
+  const find = compilerOf(options, context);
   // Somebody who names a compiler wants what is there to come from it.
-  const named = asked === 'auto' ? null : await find();
+  const named = choiceOf(options, context) === 'auto' ? null : await find();
   // Every build keeps a directory of its own: programs and images have the shim mapped by its path, and CRIU refuses a
   // file that has changed.
   const builds = join(engineDirectory(options.home), 'native');

@@ -6,6 +6,8 @@ import { invalid, RecordSet } from './record-set.ts';
 export interface EnginePlan {
   /** The argument vector that CRIU's own arguments are appended to. */
   readonly criu: readonly string[];
+  /** The same for those who call it often, with fewer libraries; absent when there is none. */
+  readonly quick?: readonly string[] | undefined;
   readonly version: string;
 }
 
@@ -15,6 +17,7 @@ export function encodeEnginePlan(plan: EnginePlan): Uint8Array {
   return encodePlan([
     planHeader('engine', 1),
     { key: 'criu', fields: plan.criu },
+    ...(plan.quick === undefined ? [] : [{ key: 'quick', fields: plan.quick }]),
     { key: 'version', fields: [plan.version] },
   ]);
 }
@@ -24,5 +27,6 @@ export function decodeEnginePlan(bytes: Uint8Array, limits: PlanLimits = DEFAULT
   const set = new RecordSet(planBody(decodePlan(bytes, limits), 'engine', 1));
   const criu = set.fields('criu');
   if (criu.length === 0) throw invalid('the plan record "criu" is empty');
-  return { criu, version: set.text('version') };
+  const quick = set.optional('quick');
+  return { criu, ...(quick === undefined ? {} : { quick }), version: set.text('version') };
 }
