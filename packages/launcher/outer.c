@@ -22,6 +22,9 @@
 #include <time.h>
 #include <unistd.h>
 
+// How often a command in the background looks whether it has its terminal again.
+#define BACKGROUND_LOOK_MS 200
+
 static const int forwarded[] = {SIGINT, SIGTERM, SIGHUP, SIGQUIT, SIGUSR1, SIGUSR2, SIGWINCH, SIGCONT};
 
 // The caller's terminal, to be put back on every way out.
@@ -95,6 +98,28 @@ static void serve_terminal(struct outer *outer, int master) {
   terminal_raw(outer);
 }
 
+// Whether what is typed is meant for us; a job in the background that reads its terminal is stopped by it.
+static int in_foreground(const struct outer *outer) {
+  return outer->run->stdio[0].kind != STDIO_PTY || tcgetpgrp(0) == getpgrp();
+}
+
+// The inner launcher has stopped the program: stops ourselves as well, so that the caller's shell has its terminal back.
+// Goes on with `fg` or `bg`, or at once where there is no shell that could do so.
+static void suspend(struct outer *outer) {
+  restore_terminal();
+  kill(0, SIGTSTP);
+  kill(outer->inner, SIGCONT);
+  terminal_raw(outer);
+  copy_window_size(outer);
+}
+
+// Ctrl-Z: whether it stops the program is for the inner launcher to decide.
+static void typed_suspend(const struct outer *outer, const char *bytes, size_t length) {
+  struct termios inner;
+  if (tcgetattr(outer->master, &inner) != 0 || !(inner.c_lflag & ISIG) || inner.c_cc[VSUSP] == 0) return;
+  if (memchr(bytes, inner.c_cc[VSUSP], length) != NULL) kill(outer->inner, SIGTSTP);
+}
+
 // A restored program has no controlling terminal, so the pod's terminal cannot turn typed characters into signals: the
 // launcher does, by the terminal's own settings.
 static void typed_signals(struct outer *outer, const char *bytes, size_t length) {
@@ -114,7 +139,10 @@ static void pump_step(struct outer *outer, struct pump *pump, short events_in, s
     if (count > 0) {
       pump->length = (size_t)count;
       pump->done = 0;
-      if (pump->to == outer->master) typed_signals(outer, pump->buffer, pump->length);
+      if (pump->to == outer->master) {
+        typed_signals(outer, pump->buffer, pump->length);
+        typed_suspend(outer, pump->buffer, pump->length);
+      }
       events_out = POLLOUT;
     } else if (count == 0 || (errno != EAGAIN && errno != EINTR)) {
       pump->ended = 1;
@@ -131,7 +159,7 @@ static void pump_step(struct outer *outer, struct pump *pump, short events_in, s
   }
 }
 
-// What the inner launcher says: `started PID`, `failed CODE text`, or a terminal in the ancillary data.
+// What the inner launcher says: `started PID`, `suspended`, `failed CODE text`, or a terminal in the ancillary data.
 static void read_link(struct outer *outer) {
   char buffer[4096], control[CMSG_SPACE(sizeof(int))];
   struct iovec part = {buffer, sizeof buffer - 1};
@@ -149,7 +177,14 @@ static void read_link(struct outer *outer) {
     serve_terminal(outer, master);
   } else if (strncmp(buffer, "started ", 8) == 0) {
     outer->started = 1;
+    // A restored program has not seen this terminal yet, which may be of another size than its last one.
+    if (outer->master >= 0 && outer->run->image != NULL) {
+      copy_window_size(outer);
+      kill(outer->inner, SIGWINCH);
+    }
     write_run_record(outer->run, outer->inner, atol(buffer + 8));
+  } else if (strcmp(buffer, "suspended") == 0) {
+    suspend(outer);
   } else if (strncmp(buffer, "failed ", 7) == 0) {
     char *text = NULL;
     outer->exit_code = (int)strtol(buffer + 7, &text, 10);
@@ -180,12 +215,16 @@ static void read_signal(struct outer *outer) {
 static void poll_once(struct outer *outer, int timeout) {
   struct pollfd fds[2 + 10];
   nfds_t n = 0;
+  int foreground = in_foreground(outer);
+  if (!foreground) timeout = BACKGROUND_LOOK_MS;
+  else if (outer->master >= 0 && terminal_fd < 0 && outer->exit_code < 0) terminal_raw(outer);
   fds[n++] = (struct pollfd){outer->signals, POLLIN, 0};
   fds[n++] = (struct pollfd){outer->run->link[0], POLLIN, 0};
   for (size_t i = 0; i < outer->pumps; i++) {
     struct pump *pump = &outer->pump[i];
     int empty = pump->done == pump->length;
-    fds[n++] = (struct pollfd){empty && !pump->ended ? pump->from : -1, POLLIN, 0};
+    int is_read = empty && !pump->ended && (pump->from != 0 || foreground);
+    fds[n++] = (struct pollfd){is_read ? pump->from : -1, POLLIN, 0};
     fds[n++] = (struct pollfd){empty ? -1 : pump->to, POLLOUT, 0};
   }
   size_t pumps = outer->pumps;
@@ -268,7 +307,9 @@ int outer_serve(struct run *run) {
     else add_pump(&outer, run->stdio[fd].outer, fd);
   }
   while (!outer.inner_gone && !(run->detach && outer.started)) poll_once(&outer, -1);
-  if (!outer.inner_gone) {
+  // A short program may have ended by now; the start of a detached one counts all the same.
+  while (outer.inner_gone && run->link[0] >= 0) read_link(&outer);
+  if (run->detach && outer.started) {
     announce(run, outer.inner);
     return 0;
   }

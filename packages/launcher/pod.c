@@ -19,6 +19,7 @@
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
+#include <termios.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -67,6 +68,20 @@ static long random_pid_base(void) {
   return max >= 131072 ? 32768 + (long)(number % (uint32_t)(max - 65536)) : 8192 + (long)(number % 16384);
 }
 
+// The program goes on with the settings that it had: one that reads keys has switched its terminal to raw.
+static void set_terminal(const struct run *run) {
+  const struct record *record = run->plan != NULL ? plan_find(run->plan, "terminal") : NULL;
+  struct termios settings;
+  if (record == NULL || record->count < 5 || tcgetattr(pod.pty_slave, &settings) != 0) return;
+  settings.c_iflag = (tcflag_t)atol(record->field[0]);
+  settings.c_oflag = (tcflag_t)atol(record->field[1]);
+  settings.c_cflag = (tcflag_t)atol(record->field[2]);
+  settings.c_lflag = (tcflag_t)atol(record->field[3]);
+  settings.c_line = (cc_t)atol(record->field[4]);
+  for (size_t i = 0; i < NCCS && i + 5 < record->count; i++) settings.c_cc[i] = (cc_t)atol(record->field[i + 5]);
+  if (tcsetattr(pod.pty_slave, TCSANOW, &settings) != 0) warn("cannot set the pod's terminal as it was:");
+}
+
 // The pod's terminal: made here, where its devpts is; served by the outer launcher.
 static void make_terminal(struct run *run) {
   pod.pty = pod.pty_slave = -1;
@@ -81,6 +96,7 @@ static void make_terminal(struct run *run) {
   snprintf(path, sizeof path, "/dev/pts/%u", number);
   pod.pty_slave = open(path, O_RDWR | O_NOCTTY | O_CLOEXEC);
   if (pod.pty_slave < 0) fail(EXIT_OURS, "cannot open the pod's terminal:");
+  set_terminal(run);
   struct iovec part = {(void *)"terminal", 8};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
@@ -278,7 +294,8 @@ static void start_restored(struct run *run, int log) {
     if (left <= 0) fail(EXIT_OURS, "restore timeout %ld", run->timeout_ms);
     struct pollfd wait = {pod.signals, POLLIN, 0};
     struct signalfd_siginfo info;
-    if (poll(&wait, 1, (int)left) > 0 && read(pod.signals, &info, sizeof info) == sizeof info && info.ssi_signo != SIGCHLD)
+    if (poll(&wait, 1, (int)left) <= 0 || read(pod.signals, &info, sizeof info) != sizeof info) continue;
+    if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGWINCH && info.ssi_signo != SIGCONT)
       fail(128 + (int)info.ssi_signo, "interrupted during the restore");
   }
   if (!WIFEXITED(status) || WEXITSTATUS(status) != 0)

@@ -20,6 +20,7 @@ struct pod {
   int signals, request, pty, pty_slave;
   pid_t program;
   int program_status, program_gone, published;
+  pid_t suspended;  // the process group that Ctrl-Z has stopped
   // The worker of the checkpoint under way.
   pid_t worker;
   int to_worker, from_worker;

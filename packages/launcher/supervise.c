@@ -12,6 +12,7 @@
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
 #include <sys/signalfd.h>
+#include <sys/socket.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
@@ -239,11 +240,47 @@ static void reap(void) {
   }
 }
 
+// Whether a process catches or ignores SIGTSTP.
+static int has_own_stop(pid_t pid) {
+  char path[64];
+  int result = 0;
+  snprintf(path, sizeof path, "/proc/%d/status", (int)pid);
+  char *status = read_file(path, 16384, NULL);
+  for (int i = 0; status != NULL && i < 2; i++) {
+    char *line = strstr(status, i == 0 ? "SigIgn:" : "SigCgt:");
+    if (line != NULL) result |= (int)(strtoull(line + 7, NULL, 16) >> (SIGTSTP - 1)) & 1;
+  }
+  free(status);
+  return result;
+}
+
+// Ctrl-Z was typed. The kernel does nothing with it here, because no process of the pod's session has a shell as its parent
+// (an orphaned process group, setpgid(2)). So the launcher stops the group, unless it does something of its own at Ctrl-Z.
+static void suspend_program(void) {
+  pid_t group = 0;
+  if (pod.run->detach) return;
+  if (pod.pty < 0 || ioctl(pod.pty, TIOCGPGRP, &group) != 0 || group <= 0) group = getpgid(pod.program);
+  if (group <= 1 || has_own_stop(group) || kill(-group, SIGSTOP) != 0) return;
+  pod.suspended = group;
+  send(pod.run->link[1], "suspended", 9, MSG_NOSIGNAL);
+}
+
+static void forward(int number) {
+  if (number == SIGTSTP) {
+    suspend_program();
+  } else if (number == SIGCONT && pod.suspended != 0) {
+    kill(-pod.suspended, SIGCONT);
+    pod.suspended = 0;
+  } else if (number != SIGWINCH || pod.pty < 0 || pod.run->image != NULL) {
+    kill(pod.program, number);
+  }
+}
+
 static void read_signals(void) {
   struct signalfd_siginfo info;
   while (read(pod.signals, &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGCHLD) reap();
-    else if (info.ssi_signo != SIGWINCH || pod.pty < 0 || pod.run->image != NULL) kill(pod.program, (int)info.ssi_signo);
+    else forward((int)info.ssi_signo);
   }
 }
 

@@ -33,6 +33,7 @@ async function writeImage({ root, home }: Installed): Promise<string> {
     locks: [],
     blocked: [],
     reads: [],
+    terminal: null,
     hasIpcObjects: false,
     criu: [],
   });

@@ -70,6 +70,17 @@ export function flattenErrors(errors: readonly unknown[], depth = 0): unknown[] 
   );
 }
 
+/** Returns what stood in the way, for an exception or a report. */
+export function blockers(errors: readonly unknown[], kind: string): BlockingResource[] {
+  return errors.map((error) => ({ kind, what: messageOf(error).slice(0, 200), pid: process.pid }));
+}
+
+/** Returns the first message and how many more there are. */
+export function describe(errors: readonly unknown[]): string {
+  const first = messageOf(errors[0]);
+  return errors.length === 1 ? first : `${first}, and ${errors.length - 1} more failures`;
+}
+
 function withHint(message: string, hint: string | undefined): string {
   return hint === undefined || hint === '' ? message : `${message} (${hint})`;
 }

@@ -4,11 +4,20 @@ import { OrderedContext } from './context.ts';
 import type { ControlDirectory } from './control-directory.ts';
 import { CHANGED_EVENT } from './environment.ts';
 import type { EnvironmentReads } from './environment.ts';
-import { CheckpointException, codeOf, CoreError, messageOf, RestoreException } from './errors.ts';
+import {
+  blockers,
+  CheckpointException,
+  codeOf,
+  CoreError,
+  describe,
+  messageOf,
+  RestoreException,
+} from './errors.ts';
 import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
 import { Rounds } from './round.ts';
-import type { BlockingResource, CheckpointOptions, HookContext, Outcome } from './types.ts';
+import { refreshStreams } from './streams.ts';
+import type { CheckpointOptions, HookContext, Outcome } from './types.ts';
 import type { Answer, Ask } from './wire.ts';
 import { MAX_REQUEST_BYTES } from './wire.ts';
 
@@ -20,8 +29,7 @@ const PUBLISH_LIMIT_MS = 1_800_000;
 // Taken before the program can replace them with a fake clock.
 const { setInterval: startInterval, clearInterval: stopInterval } = globalThis;
 const { now } = Date;
-
-/** Time limit for the answer to a request that this process has cancelled itself. */
+/** Time limit for the answer to a request of its own that is cancelled. */
 const CANCEL_LIMIT_MS = 5_000;
 
 /** What a member needs. */
@@ -243,6 +251,7 @@ export class Member {
       () => isReseeded && this.#parts.reseeder.thread(),
       () => this.#takeEnvironment(identity.env),
       () => cwd !== null && process.chdir(cwd),
+      refreshStreams,
       () => this.#writeInfo(),
     ];
     const errors: unknown[] = [];
@@ -381,15 +390,6 @@ function failureOf(answer: Answer, errors: unknown[]): CheckpointException {
 function restoreFailure(errors: unknown[]): RestoreException {
   const code = errors.every((error) => codeOf(error, '') === 'ERR_FORKPOINT_RESEED') ? 'RESEED' : 'HOOK';
   return new RestoreException(`ERR_FORKPOINT_${code}`, `after the checkpoint: ${describe(errors)}`, errors);
-}
-
-function blockers(errors: readonly unknown[], kind: string): BlockingResource[] {
-  return errors.map((error) => ({ kind, what: messageOf(error).slice(0, 200), pid: process.pid }));
-}
-
-function describe(errors: readonly unknown[]): string {
-  const first = messageOf(errors[0]);
-  return errors.length === 1 ? first : `${first}, and ${errors.length - 1} more failures`;
 }
 
 // The library prints nothing itself; a warning is Node's way to tell a program what has no caller.

@@ -12,6 +12,8 @@ export interface RestorePlanExtra {
   readonly blocked: readonly string[];
   /** Variables that the program has read while it started. */
   readonly reads: readonly PlanRead[];
+  /** Settings of the terminal that the program had. */
+  readonly terminal: readonly number[] | null;
   /** Whether the image holds System V objects. */
   readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
@@ -49,6 +51,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     locks: extra.locks,
     blocked: extra.blocked,
     reads: extra.reads,
+    terminal: extra.terminal,
     hasIpcObjects: extra.hasIpcObjects,
     criu: extra.criu,
   };

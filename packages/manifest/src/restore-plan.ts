@@ -74,6 +74,8 @@ export interface RestorePlan {
   /** FIFOs at which somebody was blocked, relative to the control directory; each gets the outcome `restored`. */
   readonly blocked: readonly string[];
   readonly reads: readonly PlanRead[];
+  /** Settings of the terminal that the program had: flags for input, output, control and local modes, line, characters. */
+  readonly terminal: readonly number[] | null;
   /** Whether the image holds System V objects, for which CRIU needs the ipc preload. */
   readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
@@ -115,6 +117,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
     })),
     { key: 'blocked', fields: plan.blocked },
     ...plan.reads.map(({ name, digest }) => ({ key: 'read', fields: [name, digest] })),
+    ...(plan.terminal === null ? [] : [{ key: 'terminal', fields: plan.terminal.map(String) }]),
     { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
     { key: 'criu', fields: plan.criu },
   ];
@@ -160,6 +163,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     reads: set
       .all('read')
       .map((fields) => ({ name: fieldAt(fields, 0, 'read'), digest: fieldAt(fields, 1, 'read') })),
+    terminal: set.optional('terminal')?.map((text) => integerOf(text, 'terminal')) ?? null,
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
   };

@@ -9,6 +9,7 @@ const plan = restorePlanOf(sample, {
   locks: [{ path: '/db', kind: 'range', isExclusive: true, start: 1, length: 0 }],
   blocked: ['outcome'],
   reads: [{ name: 'PORT', digest: '0badcafe' }],
+  terminal: [1, 2, 3, 4, 0, 3, 28],
   hasIpcObjects: true,
   criu: ['--tcp-close'],
 });

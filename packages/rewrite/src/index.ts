@@ -1,5 +1,6 @@
 export { rewrite } from './rewrite.ts';
 export type {
+  TerminalSettings,
   DescriptorPlace,
   FileSlot,
   Note,

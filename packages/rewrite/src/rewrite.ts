@@ -24,7 +24,7 @@ import { repairZombies } from './zombies.ts';
  */
 export function rewrite(source: ImageSource, options: RewriteOptions = {}): RewriteResult {
   const draft = new Draft(source);
-  slotStdio(draft);
+  const terminal = slotStdio(draft);
   const decisions = applyPolicies(draft, options.policyOf);
   slotListeners(draft, decisions);
   const datagramPeers = closeOutside(draft);
@@ -37,6 +37,7 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
   return {
     files: draft.encode(),
     slots: draft.slots,
+    terminal,
     notes: draft.notes,
     unused: unusedPages(draft),
     hasIpcObjects,

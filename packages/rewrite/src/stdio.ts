@@ -2,6 +2,7 @@ import { type Draft } from './draft.ts';
 import { isInside } from './inside.ts';
 import { openState, pollWatch, putSlot, slotKey } from './slot-file.ts';
 import { chooseStream, findStreams, type Stream } from './streams.ts';
+import type { TerminalSettings } from './types.ts';
 
 /**
  * Turns the standard streams of the program's first process into slots, whatever they are; every descriptor of every
@@ -11,11 +12,14 @@ import { chooseStream, findStreams, type Stream } from './streams.ts';
  * A pipe, socketpair or terminal whose other end is inside the tree stays (`exec > >(tee log)`); then the process at the
  * other end is asked for the stream from outside. Other descriptions of the same pipe or terminal (a program that opened
  * /dev/stdout by name, Node.js that opens its terminal anew) become the slot as well.
+ *
+ * Returns the settings of the terminal among them; null when there is none.
  */
-export function slotStdio(draft: Draft): void {
+export function slotStdio(draft: Draft): TerminalSettings | null {
   const isWatched = pollWatch(draft);
   const table = draft.table;
   const streams = findStreams(draft, table);
+  const terminal = settingsOf(draft, streams);
   const ids = new Map<Stream, number>();
   let free = draft.freeFileId();
   for (const stream of streams) {
@@ -53,6 +57,18 @@ export function slotStdio(draft: Draft): void {
     });
   }
   noteTerminals(draft);
+  return terminal;
+}
+
+/** A program that reads keys has switched its terminal to raw, and takes it for granted that it stays so. */
+function settingsOf(draft: Draft, streams: readonly Stream[]): TerminalSettings | null {
+  const ids = new Set(streams.map(({ original }) => original.tty?.ttyInfoId));
+  for (const { message } of draft.image.entries('tty-info', 'tty-info.img')) {
+    if (!ids.has(message.id) || message.termios === undefined) continue;
+    const { cIflag, cOflag, cCflag, cLflag, cLine, cCc } = message.termios;
+    return { iflag: cIflag, oflag: cOflag, cflag: cCflag, lflag: cLflag, line: cLine, cc: cCc };
+  }
+  return null;
 }
 
 /** Says which terminals CRIU has to restore by itself; without their other end it can only do so on a terminal. */

@@ -117,11 +117,23 @@ export interface RewriteOptions {
   readonly zombies?: ReadonlyMap<number, number>;
 }
 
+/** Settings of a terminal, the fields of termios(3) in numbers. */
+export interface TerminalSettings {
+  readonly iflag: number;
+  readonly oflag: number;
+  readonly cflag: number;
+  readonly lflag: number;
+  readonly line: number;
+  readonly cc: readonly number[];
+}
+
 /** Result of `rewrite`. */
 export interface RewriteResult {
   /** The files that changed, with their new bytes. */
   readonly files: ReadonlyMap<string, Uint8Array>;
   readonly slots: readonly Slot[];
+  /** How the program had set the terminal that it had as a standard stream, for the one that takes its place. */
+  readonly terminal: TerminalSettings | null;
   readonly notes: readonly Note[];
   /** Pages files that nothing in the image refers to any more; they may be deleted. */
   readonly unused: readonly string[];

@@ -30,6 +30,7 @@ export function fakeImage(
     parts: [{ name: 'pstree.img', size: `pstree of ${name}`.length }],
     blocked: [],
     reads: [],
+    terminal: null,
     hasIpcObjects: false,
     criu: [],
   });

@@ -58,6 +58,7 @@ async function restorable(t: TestContext): Promise<Scene> {
           locks: [],
           blocked: [],
           reads: [],
+          terminal: null,
           hasIpcObjects: false,
         }),
       ),

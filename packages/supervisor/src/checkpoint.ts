@@ -6,6 +6,7 @@ import { summarize } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request, Resource } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
+import type { TerminalSettings } from '@forkpoint/rewrite';
 import {
   cleanStale,
   discard,
@@ -235,6 +236,7 @@ export function finishImage(
       ...(job.blockedAsker === null ? [] : [job.blockedAsker]),
     ],
     reads: readsOf(manifest.members, surroundings.controlDirectory),
+    terminal: terminalFields(changed.terminal),
     hasIpcObjects: changed.hasIpcObjects,
     parts: partsOf(directory),
     criu: ['--file-locks', ...(changed.datagramPeers.length > 0 ? ['--ext-unix-sk'] : [])],
@@ -247,6 +249,12 @@ export function finishImage(
   });
   const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
   return { manifest, sizes: { total: bytesOf(directory), pages } };
+}
+
+function terminalFields(terminal: TerminalSettings | null): number[] | null {
+  if (terminal === null) return null;
+  const { iflag, oflag, cflag, lflag, line, cc } = terminal;
+  return [iflag, oflag, cflag, lflag, line, ...cc];
 }
 
 function lostFinding(kind: string, what: string, pid: number | undefined, fd: number | undefined): Resource {
