@@ -97,6 +97,10 @@ int pkey_alloc(unsigned int flags, unsigned int rights)
 
 #include "linked.h"
 
+/* --- unlink(): mapped libraries are kept ------------------------------------------------------------------------------ */
+
+#include "kept.h"
+
 /* --- mmap(): V8's chunks side by side ------------------------------------------------------------------------------ */
 
 /*

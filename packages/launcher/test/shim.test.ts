@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
-import { mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, readdirSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
@@ -51,6 +51,41 @@ test('syscall() passes six arguments through, reports errors by errno, and refus
   const program = join(directory, 'probe');
   execFileSync('cc', ['-O2', '-o', program, '-x', 'c', '-'], { input: source });
   execFileSync(program, { env: { ...process.env, LD_PRELOAD: shim } });
+});
+
+test('a library that is mapped is kept under another name when it is deleted, everything else goes', () => {
+  const source = `
+    #define _GNU_SOURCE
+    #include <dlfcn.h>
+    #include <errno.h>
+    #include <fcntl.h>
+    #include <stdio.h>
+    #include <sys/stat.h>
+    #include <unistd.h>
+    static int copy(const char *from, const char *to) {
+      char buffer[4096];
+      int in = open(from, O_RDONLY), out = open(to, O_WRONLY | O_CREAT | O_TRUNC, 0700);
+      for (long n; (n = read(in, buffer, sizeof buffer)) > 0;) if (write(out, buffer, n) != n) return 1;
+      return close(in) | close(out);
+    }
+    int main(int argc, char **argv) {
+      if (chdir(argv[1]) || copy(argv[2], "a.so") || copy(argv[2], "b.so") || copy(argv[2], "c.so")) return 1;
+      if (!dlopen("./a.so", RTLD_NOW) || !dlopen("./b.so", RTLD_NOW)) return 2;
+      if (unlink("a.so") || unlinkat(AT_FDCWD, "./b.so", 0) || remove("c.so")) return 3;
+      if (copy(argv[2], "a.so") || !dlopen("././a.so", RTLD_NOW) || remove("a.so")) return 4;
+      if (mkdir("d", 0700) || unlink("d") != -1 || errno != EISDIR || remove("d")) return 5;
+      if (symlink("nowhere", "s") || unlink("s") || unlink("s") != -1 || errno != ENOENT) return 6;
+      return mkdir("e", 0700) || unlinkat(AT_FDCWD, "e", AT_REMOVEDIR) ? 7 : 0;
+    }`;
+  const work = mkdtempSync(join(directory, 'kept-'));
+  const program = join(directory, 'deletes');
+  execFileSync('cc', ['-O2', '-o', program, '-x', 'c', '-', '-ldl'], { input: source });
+  execFileSync(program, [work, reseed], { env: { ...process.env, LD_PRELOAD: shim } });
+  assert.deepEqual(readdirSync(work).toSorted(), [
+    'a.so.forkpoint-kept',
+    'a.so.forkpoint-kept-1',
+    'b.so.forkpoint-kept',
+  ]);
 });
 
 test('the shim needs no library and asks the libc for errno and the environment only', () => {
