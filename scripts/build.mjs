@@ -13,6 +13,7 @@ import {
 } from 'node:fs';
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { copyClients } from './clients.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const published = join(root, 'packages/forkpoint');
@@ -130,6 +131,8 @@ function copyNative(out) {
       writeFileSync(join(out, directory, name), readFileSync(join(from, directory, name)));
   }
 }
+
+copyClients();
 
 const stamp = join(dist, 'build.stamp');
 const wanted = fingerprint();

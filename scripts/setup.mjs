@@ -18,10 +18,11 @@ const RUNTIMES = [20, 22, 24, 26];
 /**
  * Makes a checkout ready; a second call does nothing, needs no network and takes a fraction of a second. Says on stderr
  * what it does. On failure it says why and what to do, and ends this process with exit code 1.
- * With `runtimes`, it also installs the other Nodes under test and makes sure that each can be started.
- * @param {{ runtimes?: boolean }} options
+ * With `runtimes`, it also installs the other Nodes under test and makes sure that each can be started; with `languages`
+ * Python, Ruby, a JDK and JRuby.
+ * @param {{ runtimes?: boolean, languages?: boolean }} options
  */
-export async function setup({ runtimes = false } = {}) {
+export async function setup({ runtimes = false, languages = false } = {}) {
   try {
     checkMachine();
     await alone(join(root, '.forkpoint/setup.lock'), ENGINE_TIMEOUT_MS, async () => {
@@ -29,6 +30,7 @@ export async function setup({ runtimes = false } = {}) {
       await buildBundles();
       await prepareEngine();
       if (runtimes) await prepareRuntimes();
+      if (languages) await prepareLanguages();
     });
   } catch (error) {
     if (!(error instanceof SetupError)) throw error;
@@ -185,6 +187,21 @@ async function prepareRuntimes() {
         'remove node_modules and .forkpoint/runtimes and start again',
       );
   }
+}
+
+/** By a script of its own, which needs the engine's way to fetch Debian packages, in TypeScript. */
+async function prepareLanguages() {
+  const { code, output } = await run([nodeUnderTest(root, 24), join(root, 'scripts/languages.ts')], {
+    cwd: root,
+    env: { ...process.env, NODE_OPTIONS: '', PATH: systemPath() },
+    timeoutMs: ENGINE_TIMEOUT_MS,
+    onLine: (line) => say(line),
+  });
+  if (code === 0) return;
+  throw new SetupError(
+    `the languages under test cannot be prepared: ${output.trim().split('\n').slice(-12).join('\n  ')}`,
+    'the first call needs the network; remove .forkpoint/languages and start again',
+  );
 }
 
 if (process.argv[1] !== undefined && resolve(process.argv[1]) === fileURLToPath(import.meta.url)) {

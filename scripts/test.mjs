@@ -1,4 +1,4 @@
-// Set-up, checks and all tests. Usage: npm test; npm run test:unit; npm run test:engine [-- FILE...]
+// Set-up, checks and all tests. Usage: npm test; npm run test:unit|test:engine|test:languages [-- FILE...]
 // The last line is `N passed, N failed`.
 import { spawn, spawnSync } from 'node:child_process';
 import {
@@ -153,6 +153,16 @@ async function engineTests() {
   remove();
 }
 
+/** The second stage: runtimes that are heavy to fetch and slow to start. */
+async function languageTests() {
+  const { engine, remove } = lendEngine();
+  await run('language tests', files.length > 0 ? files : ['test/languages/*.test.ts'], {
+    env: { FORKPOINT_TEST_ENGINE: engine },
+    flags: ['--test-concurrency=2'],
+  });
+  remove();
+}
+
 /** Mutated images, with a seed of its own in each run, beside tests that wait more than they compute. */
 async function fuzz() {
   const argv = ['nice', process.execPath, join(root, 'scripts/fuzz.mjs'), '--seconds', '30'];
@@ -162,11 +172,13 @@ async function fuzz() {
   else failed++;
 }
 
-await setup({ runtimes: part === 'all' || part === 'engine' });
+const needsRuntimes = part !== 'unit';
+await setup({ runtimes: needsRuntimes, languages: part === 'all' || part === 'languages' });
 showToOthers();
 if (part === 'all') check();
 if (part === 'all' || part === 'unit') await unitTests();
 if (part === 'all') await Promise.all([engineTests(), fuzz()]);
 if (part === 'engine') await engineTests();
+if (part === 'all' || part === 'languages') await languageTests();
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

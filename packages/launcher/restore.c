@@ -42,6 +42,8 @@ static void parse(struct options *options, char **arguments) {
     else if ((value = option_value("--name", &at)) != NULL) options->name = value;
     else if ((value = option_value("--to", &at)) != NULL) options->to = value;
     else if ((value = option_value("--cwd", &at)) != NULL) options->cwd = value;
+    else if ((value = option_value("--main", &at)) != NULL) options->main = value;
+    else if (options->properties < OPTIONS_MAX && strncmp(*at, "-D", 2) == 0 && (*at)[2] != 0 && (*at)[2] != '=') options->property[options->properties++] = *at + 2;
     else if (options->envs < OPTIONS_MAX && (value = option_value("--env", &at)) != NULL) options->env[options->envs++] = value;
     else if (options->listens < OPTIONS_MAX && (value = option_value("--listen", &at)) != NULL) options->listen[options->listens++] = value;
     else if (options->files < OPTIONS_MAX && (value = option_value("--fd", &at)) != NULL) options->file[options->files++] = value;
@@ -169,19 +171,40 @@ static const char *json_array(char **items) {
   return text.bytes;
 }
 
-static const char *json_environment(const struct options *options) {
-  struct text text = {0};
-  text_print(&text, "{");
-  for (size_t i = 0; i < options->envs; i++) {
-    char *name = must(strdup(options->env[i])), *equals = strchr(name, '=');
-    *equals = 0;
-    if (i > 0) text_print(&text, ",");
-    text_json(&text, name);
-    text_print(&text, ":");
-    text_json(&text, equals + 1);
+// Adds an object of `NAME=VALUE` pairs; a name alone has the empty value.
+static void text_pairs(struct text *text, const char *const *pairs, size_t count) {
+  text_print(text, "{");
+  for (size_t i = 0; i < count; i++) {
+    char *name = must(strdup(pairs[i])), *equals = strchr(name, '=');
+    if (equals != NULL) *equals = 0;
+    if (i > 0) text_print(text, ",");
+    text_json(text, name);
+    text_print(text, ":");
+    text_json(text, equals != NULL ? equals + 1 : "");
     free(name);
   }
-  text_print(&text, "}");
+  text_print(text, "}");
+}
+
+static const char *json_environment(const struct options *options) {
+  struct text text = {0};
+  text_pairs(&text, options->env, options->envs);
+  return text.bytes;
+}
+
+// What an outcome has behind `"args":`. What only a JVM knows, a main class and system properties, follows when it was given.
+static const char *json_arguments(const struct options *options) {
+  struct text text = {0};
+  const char *args = json_array(options->args);
+  text_add(&text, args, strlen(args));
+  if (options->main != NULL) {
+    text_print(&text, ",\"main\":");
+    text_json(&text, options->main);
+  }
+  if (options->properties > 0) {
+    text_print(&text, ",\"properties\":");
+    text_pairs(&text, options->property, options->properties);
+  }
   return text.bytes;
 }
 
@@ -250,7 +273,7 @@ static void take_plan(const struct options *options, struct run *run) {
   run->to = options->to;
   run->to_cwd = options->to != NULL ? absolute(".") : NULL;
   run->new_cwd = options->cwd != NULL ? absolute(options->cwd) : NULL;
-  run->args_json = json_array(options->args);
+  run->args_json = json_arguments(options);
   run->env_json = json_environment(options);
   run->arguments = options->all;
 }

@@ -7,9 +7,9 @@
 #define OPTIONS_MAX 256
 
 struct options {
-  const char *image, *name, *to, *cwd;
-  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX], *file[OPTIONS_MAX];
-  size_t envs, listens, files;
+  const char *image, *name, *to, *cwd, *main;
+  const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX], *file[OPTIONS_MAX], *property[OPTIONS_MAX];
+  size_t envs, listens, files, properties;
   char **args;
   int detach, json, no_reseed;
   long timeout_ms;

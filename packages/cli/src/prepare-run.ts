@@ -14,6 +14,8 @@ import type { Cli, PackageFiles } from './context.ts';
 import { CliError, EXIT } from './error.ts';
 import { findProgram } from './find-program.ts';
 import { isPreloadable, withPreload, withRequire } from './node-options.ts';
+import { adapt } from './runtimes/adapt.ts';
+import type { Adaptation } from './runtimes/adapt.ts';
 
 /** What a user may say about a run. */
 export interface RunRequest {
@@ -46,10 +48,14 @@ export async function prepareRun(cli: Cli, request: RunRequest): Promise<string>
   await checkSetup(cli, files);
   await ensureHome(cli.places);
   const cwd = await workingDirectory(cli, request.cwd);
-  if (request.to !== undefined) checkPattern(request.to.dest);
+  const { file, adapted } = adaptRequest(cli, request, cwd);
+  const to =
+    request.to ?? (adapted.checkpointTo === undefined ? null : { dest: cracPath(adapted.checkpointTo), cwd });
+  if (to !== null) checkPattern(to.dest);
+  for (const warning of adapted.warnings)
+    cli.writeErr(`${cli.paintErr('warning', 'Warning:')} ${warning}.\n`);
   const name = await nameOf(cli, request);
-  const file = findProgram(request.command[0] ?? '', request.env?.['PATH'] ?? cli.env['PATH'], cwd);
-  const env = await programEnvironment(cli, request, files);
+  const env = { ...(await programEnvironment(cli, request, files)), ...adapted.env };
   const policy = await policyFile(cli, request.fdPolicy, cwd);
   if (policy !== undefined) env['FORKPOINT_FD_POLICY'] = policy;
   const id = newId();
@@ -64,16 +70,37 @@ export async function prepareRun(cli: Cli, request: RunRequest): Promise<string>
     dir,
     cwd,
     file,
-    args: request.command,
+    args: adapted.command,
     env,
-    command: request.command,
-    to: request.to ?? null,
+    command: adapted.command,
+    to,
     isDetached: request.isDetached,
     isJson: request.isJson,
     worker: [process.execPath, files.worker],
   });
   await writeFile(plan, bytes, { mode: 0o600, flag: 'wx' });
   return plan;
+}
+
+/** Finds the program and what is added to its command; without the preload nothing is. */
+export function adaptRequest(
+  cli: Cli,
+  request: Pick<RunRequest, 'command' | 'env' | 'isPreloaded'>,
+  cwd: string,
+): { file: string; adapted: Adaptation } {
+  const { command, isPreloaded } = request;
+  const env = { ...cli.env, ...request.env };
+  const file = findProgram(command[0] ?? '', env['PATH'], cwd);
+  const adapted = adapt(command, file, { lib: cli.lib, cache: cli.places.cache, env });
+  return {
+    file,
+    adapted: isPreloaded ? adapted : { kind: adapted.kind, command, env: {}, warnings: [] },
+  };
+}
+
+// CRaC takes every name for a path.
+function cracPath(place: string): string {
+  return place.includes('/') || place.startsWith('.') ? place : `./${place}`;
 }
 
 /** Throws a CliError with exit code 125 unless the launcher and the engine are there. */

@@ -6,6 +6,8 @@ import { CliError } from '../error.ts';
 
 import type { AreaGroup, ImageContents } from '@forkpoint/store';
 import type { Finish } from '../program.ts';
+import { explainFlags, explainVariables } from '../runtimes/flags.ts';
+import type { FlagReason } from '../runtimes/flags.ts';
 import { bytesText, commandText, durationText, safeText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
 import { runJson } from './ps.ts';
@@ -50,7 +52,9 @@ async function inspectRun(cli: Cli, argument: string, isJson: boolean): Promise<
   const processes = await processesOf(run);
   const shown = runJson({ run, processes });
   if (isJson) {
-    cli.writeOut(`${JSON.stringify({ ...shown, to: run.to, toCwd: run.toCwd, dir: run.dir }, null, 2)}\n`);
+    const flags = explainFlags(processes.map(({ command }) => command));
+    const facts = { ...shown, to: run.to, toCwd: run.toCwd, dir: run.dir, flags };
+    cli.writeOut(`${JSON.stringify(facts, null, 2)}\n`);
     return;
   }
   const rows = processes.map(({ pid, hostPid, memory, command }) => [
@@ -76,6 +80,7 @@ async function inspectRun(cli: Cli, argument: string, isJson: boolean): Promise<
     ['directory', run.dir],
   ]);
   if (rows.length > 0) writeTable(cli, 'Processes', columns, rows);
+  writeFlags(cli, explainFlags(processes.map(({ command }) => command)));
 }
 
 async function inspectImage(cli: Cli, image: string, isJson: boolean): Promise<void> {
@@ -83,7 +88,8 @@ async function inspectImage(cli: Cli, image: string, isJson: boolean): Promise<v
   const contents = await readContents(image, manifest.processes[0]?.pid ?? 0);
   if (isJson) {
     const { areas, descriptors, environment } = contents;
-    cli.writeOut(`${JSON.stringify({ ...manifest, areas, descriptors, environment }, null, 2)}\n`);
+    const flags = flagsOf(manifest, contents);
+    cli.writeOut(`${JSON.stringify({ ...manifest, areas, descriptors, environment, flags }, null, 2)}\n`);
     return;
   }
   writeManifest(cli, image, manifest);
@@ -167,8 +173,28 @@ function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): v
       manifest.slots.map(slotCells),
     );
   }
+  writeFlags(cli, flagsOf(manifest, contents));
   cli.writeOut(
     `\n${cli.paintOut('heading', 'Environment')}\n${safeText(contents.environment.join(' ')) || '-'}\n`,
+  );
+}
+
+/** What forkpoint added to the program's command lines and environment, and why. */
+function flagsOf(manifest: Manifest, contents: ImageContents): FlagReason[] {
+  return [
+    ...explainFlags(manifest.processes.map(({ command }) => command)),
+    ...explainVariables(contents.environment),
+  ];
+}
+
+function writeFlags(cli: Cli, flags: readonly FlagReason[]): void {
+  if (flags.length === 0) return;
+  const columns = [{ title: 'FLAG' }, { title: 'WHY' }];
+  writeTable(
+    cli,
+    'Added by forkpoint',
+    columns,
+    flags.map(({ flag, why }) => [flag, why]),
   );
 }
 

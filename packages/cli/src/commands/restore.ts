@@ -60,6 +60,8 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
       collectPairs,
     )
     .option('--cwd <dir>', 'the directory that the program changes to')
+    .option('--main <class>', 'of a JVM: run this class, with the arguments, before going on')
+    .option('-D <name=value>', 'of a JVM: set a system property (repeatable)', collect)
     .option(
       '--listen <slot=address>',
       'listen somewhere else: PORT, HOST:PORT or a path (repeatable)',

@@ -4,8 +4,10 @@ import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
 import { launch } from '../launch.ts';
 import { collectPairs } from '../options.ts';
-import { prepareRun } from '../prepare-run.ts';
+import { adaptRequest, prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
+import type { RestoreWish } from '../runtimes/adapt.ts';
+import { resolve } from 'node:path';
 
 interface Options {
   readonly name?: string;
@@ -54,6 +56,10 @@ export function addRun(program: Command, cli: Cli, finish: Finish): void {
 }
 
 async function run(cli: Cli, command: readonly string[], options: Options): Promise<number> {
+  const cwd = resolve(cli.cwd, options.cwd ?? '.');
+  const wish = adaptRequest(cli, { command, env: options.env, isPreloaded: options.preload }, cwd).adapted
+    .restore;
+  if (wish !== undefined) return await restoreInstead(cli, wish, options);
   const plan = await prepareRun(cli, {
     command,
     name: options.name,
@@ -72,6 +78,30 @@ async function run(cli: Cli, command: readonly string[], options: Options): Prom
     return 0;
   }
   return await launch(packageFiles(cli.lib, cli.places.home).launcher, ['run', plan], {
+    ...cli.env,
+    FORKPOINT_LIB: cli.lib,
+  });
+}
+
+/** `java -XX:CRaCRestoreFrom=DIR` and `jruby --restore` start nothing: they restore. */
+async function restoreInstead(cli: Cli, wish: RestoreWish, options: Options): Promise<number> {
+  const env = Object.entries(options.env ?? {}).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+  const words = [
+    'restore',
+    wish.image,
+    ...(options.name === undefined ? [] : ['--name', options.name]),
+    ...(options.to === undefined ? [] : ['--to', options.to]),
+    ...(options.cwd === undefined ? [] : ['--cwd', options.cwd]),
+    ...(options.detach === true ? ['--detach'] : []),
+    ...(options.json === true ? ['--json'] : []),
+    ...(wish.orRun ? ['--or-run'] : []),
+    ...(wish.main === undefined ? [] : ['--main', wish.main]),
+    ...wish.properties.map((property) => `-D${property}`),
+    ...env,
+    '--',
+    ...wish.args,
+  ];
+  return await launch(packageFiles(cli.lib, cli.places.home).launcher, words, {
     ...cli.env,
     FORKPOINT_LIB: cli.lib,
   });

@@ -1,0 +1,15 @@
+package dev.forkpoint;
+
+import java.lang.instrument.Instrumentation;
+
+/** The entry of the agent that {@code forkpoint run -- java} adds: the JVM is a member before its main class runs. */
+public final class Agent {
+  private Agent() {}
+
+  /** Called by the JVM. */
+  public static void premain(String arguments, Instrumentation instrumentation) {
+    if (System.getenv("FORKPOINT_DIR") == null) return;
+    Opened.open(instrumentation);
+    Forkpoint.isImplemented();
+  }
+}

@@ -1,0 +1,262 @@
+// Prepares the languages under test in .forkpoint/languages: bin/ with python3, ruby, java, javac, jar and jruby, and what tests
+// compile against in lib/. What the system has for everybody is used, the rest is fetched from Debian and Maven Central
+// into this directory, without root. Run by scripts/setup.mjs with a Node that knows TypeScript; a second call does nothing.
+import { execFileSync } from 'node:child_process';
+import {
+  chmodSync,
+  existsSync,
+  lstatSync,
+  mkdirSync,
+  mkdtempSync,
+  readdirSync,
+  readFileSync,
+  readlinkSync,
+  realpathSync,
+  renameSync,
+  rmSync,
+  statSync,
+  symlinkSync,
+  unlinkSync,
+  writeFileSync,
+} from 'node:fs';
+import { dirname, join, relative } from 'node:path';
+import { rootCertificates } from 'node:tls';
+import { fileURLToPath } from 'node:url';
+import { fetchPackages } from '../packages/engine/src/apt.ts';
+import { findMirrors } from '../packages/engine/src/mirror.ts';
+import { buildJavaClient } from './java.mjs';
+
+const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
+const base = join(root, '.forkpoint/languages');
+const bin = join(base, 'bin');
+const debian = join(base, 'debian');
+const maven = join(base, 'maven');
+const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
+const COMMAND_LIMIT_MS = 10 * 60_000;
+/** 1: nothing of the system is used, as on a machine that has none of it. */
+const IS_PRIVATE = process.env['FORKPOINT_TEST_PRIVATE_LANGUAGES'] === '1';
+
+const CRAC = ['org.crac', 'crac', '1.5.0', 'jar'] as const;
+const JRUBY = ['org.jruby', 'jruby-dist', '9.4.8.0', 'tar.gz', 'bin'] as const;
+
+/** Debian's packages for what the system lacks. */
+const PACKAGES = {
+  python3: ['python3', 'python3-minimal'],
+  ruby: ['ruby'],
+  java: ['openjdk-17-jdk-headless'],
+  mvn: ['maven'],
+} as const;
+
+type Tool = keyof typeof PACKAGES;
+
+/** Returns the program of the system when everybody may run it. */
+function ofSystem(tool: Tool): string | undefined {
+  if (IS_PRIVATE) return undefined;
+  const path = join('/usr/bin', tool);
+  if (!existsSync(path)) return undefined;
+  // A JRE has no compiler, which the tests need as well.
+  return tool === 'java' && !existsSync(join(dirname(realpathSync(path)), 'javac')) ? undefined : path;
+}
+
+async function fetchDebian(packages: readonly string[]): Promise<void> {
+  const context = { env: process.env, log: (line: string) => console.error(`  ${line}`), signal: undefined };
+  const { mirrors, codename } = await findMirrors(process.env);
+  const area = mkdtempSync(join(base, 'fetch-'));
+  try {
+    const archive = { mirror: mirrors[0] ?? '', suite: codename === '' ? 'bookworm' : codename };
+    const fetched = await fetchPackages(area, archive, packages, 'closure', context);
+    dropSystemLibraries(fetched.root);
+    makeLinksRelative(fetched.root, fetched.root);
+    rmSync(debian, { recursive: true, force: true });
+    renameSync(fetched.root, debian);
+  } finally {
+    rmSync(area, { recursive: true, force: true });
+  }
+}
+
+/** A libc of the packages and the loader of the system do not go together; what the system has is taken from there. */
+function dropSystemLibraries(tree: string): void {
+  for (const directory of [LIBRARIES, 'lib/x86_64-linux-gnu']) {
+    const path = join(tree, directory);
+    if (!existsSync(path)) continue;
+    for (const name of readdirSync(path)) {
+      if (/\.so(\.|$)/.test(name) && existsSync(join('/', directory, name))) unlinkSync(join(path, name));
+    }
+  }
+}
+
+/** Debian's links into /etc and /usr lead into the tree. */
+function makeLinksRelative(directory: string, tree: string): void {
+  for (const entry of readdirSync(directory, { withFileTypes: true })) {
+    const path = join(directory, entry.name);
+    if (entry.isDirectory()) makeLinksRelative(path, tree);
+    if (!entry.isSymbolicLink()) continue;
+    const target = readlinkSync(path);
+    if (!target.startsWith('/')) continue;
+    unlinkSync(path);
+    symlinkSync(relative(dirname(path), join(tree, target)), path);
+  }
+}
+
+/** Writes a command that starts `program`, a path of the system or one below this directory. */
+function command(name: string, program: string, lines: readonly string[] = []): void {
+  const target = program.startsWith(base) ? `$here/${relative(base, program)}` : program;
+  const here = 'here=$(cd "$(dirname "$0")/.." && pwd) || exit';
+  const script = ['#!/bin/sh', here, ...lines, `exec "${target}" "$@"`, ''].join('\n');
+  writeFileSync(join(bin, name), script);
+  chmodSync(join(bin, name), 0o755);
+}
+
+function jdkIn(tree: string): string {
+  const jvm = join(tree, 'usr/lib/jvm');
+  const name = readdirSync(jvm).find(
+    (one) => /^java-\d+-openjdk/.test(one) && !lstatSync(join(jvm, one)).isSymbolicLink(),
+  );
+  return join(jvm, name ?? 'none', 'bin');
+}
+
+function writeCommands(system: ReadonlyMap<Tool, string | undefined>): void {
+  mkdirSync(bin, { recursive: true });
+  const libraries = `LD_LIBRARY_PATH=$here/debian/${LIBRARIES}; export LD_LIBRARY_PATH`;
+  command(
+    'python3',
+    system.get('python3') ?? newest(join(debian, 'usr/bin'), /^python3\.\d+$/),
+    system.get('python3') === undefined ? [libraries] : [],
+  );
+  const ruby = system.get('ruby');
+  const version = ruby === undefined ? newest(join(debian, 'usr/lib/ruby'), /^\d+\.\d+\.0$/) : '';
+  const rubyPath = [
+    'usr/lib/ruby/vendor_ruby',
+    `usr/lib/ruby/${version.split('/').at(-1)}`,
+    `${LIBRARIES}/ruby/${version.split('/').at(-1)}`,
+  ]
+    .map((path) => `$here/debian/${path}`)
+    .join(':');
+  command(
+    'ruby',
+    ruby ?? newest(join(debian, 'usr/bin'), /^ruby\d+\.\d+$/),
+    ruby === undefined ? [libraries, `RUBYLIB="\${RUBYLIB:+$RUBYLIB:}${rubyPath}"; export RUBYLIB`] : [],
+  );
+  const java = system.get('java');
+  const jdk = java === undefined ? jdkIn(debian) : dirname(realpathSync(java));
+  for (const name of ['java', 'javac', 'jar']) command(name, join(jdk, name));
+}
+
+function newest(directory: string, pattern: RegExp): string {
+  const name = readdirSync(directory)
+    .filter((one) => pattern.test(one))
+    .toSorted()
+    .at(-1);
+  if (name === undefined) throw new Error(`there is nothing like ${String(pattern)} in ${directory}`);
+  return join(directory, name);
+}
+
+/** What the fetched Maven needs: a JDK, and the certificates of Node.js and of the system in Java's own form. */
+function mavenEnvironment(): Record<string, string> {
+  const store = join(base, 'cacerts');
+  const java = ofSystem('java') ?? join(jdkIn(debian), 'java');
+  if (!existsSync(store)) {
+    const pem = join(base, 'cacerts.pem');
+    const others = ['/etc/ssl/certs/ca-certificates.crt', process.env['NODE_EXTRA_CA_CERTS'] ?? '']
+      .filter((path) => path !== '' && existsSync(path))
+      .map((path) => readFileSync(path, 'utf8'));
+    writeFileSync(pem, [...rootCertificates, ...others].join('\n'));
+    execFileSync(java, [join(root, 'scripts/lib/TrustStore.java'), pem, store], {
+      timeout: COMMAND_LIMIT_MS,
+    });
+  }
+  const trust = `-Djavax.net.ssl.trustStore=${store} -Djavax.net.ssl.trustStorePassword=changeit`;
+  return { JAVA_HOME: dirname(dirname(realpathSync(java))), MAVEN_OPTS: trust };
+}
+
+/** Has Maven fetch one file into the local repository of this directory; returns its path. */
+function fetchMaven([group, artifact, version, type, classifier]: readonly string[]): string {
+  const name = `${artifact}-${version}${classifier === undefined ? '' : `-${classifier}`}.${type}`;
+  const file = join(maven, ...(group ?? '').split('.'), artifact ?? '', version ?? '', name);
+  if (existsSync(file)) return file;
+  const coordinates = [group, artifact, version, type, classifier]
+    .filter((part) => part !== undefined)
+    .join(':');
+  console.error(`  fetching ${coordinates} with Maven`);
+  const isOwn = ofSystem('mvn') === undefined;
+  execFileSync(
+    isOwn ? join(debian, 'usr/share/maven/bin/mvn') : '/usr/bin/mvn',
+    [
+      '-q',
+      '-B',
+      `-Dmaven.repo.local=${maven}`,
+      'dependency:get',
+      `-Dartifact=${coordinates}`,
+      '-Dtransitive=false',
+    ],
+    {
+      timeout: COMMAND_LIMIT_MS,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...(isOwn ? mavenEnvironment() : {}) },
+    },
+  );
+  if (!existsSync(file)) throw new Error(`Maven did not fetch ${coordinates}`);
+  return file;
+}
+
+function prepareJruby(): void {
+  const home = join(base, `jruby-${JRUBY[2]}`);
+  if (!existsSync(home)) {
+    const archive = fetchMaven(JRUBY);
+    const work = mkdtempSync(join(base, 'jruby-'));
+    execFileSync('tar', ['-xzf', archive, '-C', work], { timeout: COMMAND_LIMIT_MS });
+    renameSync(join(work, `jruby-${JRUBY[2]}`), home);
+    rmSync(work, { recursive: true, force: true });
+  }
+  command('jruby', join(home, 'bin/jruby'), ['JAVACMD=$here/bin/java; export JAVACMD']);
+}
+
+const mark = join(base, 'ready.json');
+const wanted = JSON.stringify({ version: 1, isPrivate: IS_PRIVATE, crac: CRAC, jruby: JRUBY });
+
+function isReady(): boolean {
+  if (!existsSync(mark) || readFileSync(mark, 'utf8') !== wanted) return false;
+  // The system may have lost or got a program since.
+  return (
+    ['python3', 'ruby', 'java', 'jruby'].every(
+      (name) => statSync(join(bin, name), { throwIfNoEntry: false }) !== undefined,
+    ) &&
+    ['python3', 'ruby', 'java'].every((name) =>
+      runs(join(bin, name), name === 'java' ? '-version' : '--version'),
+    )
+  );
+}
+
+function runs(program: string, flag: string): boolean {
+  try {
+    execFileSync(program, [flag], { timeout: 30_000, stdio: 'ignore' });
+    return true;
+  } catch {
+    // It is prepared again then.
+    return false;
+  }
+}
+
+mkdirSync(base, { recursive: true });
+if (!isReady()) {
+  console.error('preparing the languages under test ...');
+  rmSync(mark, { force: true });
+  const tools = Object.keys(PACKAGES) as Tool[];
+  const system = new Map(tools.map((tool) => [tool, ofSystem(tool)]));
+  const missing = tools.filter((tool) => system.get(tool) === undefined);
+  if (missing.length > 0) await fetchDebian(missing.flatMap((tool) => PACKAGES[tool]));
+  writeCommands(system);
+  const lib = join(base, 'lib');
+  mkdirSync(lib, { recursive: true });
+  const crac = join(lib, 'org.crac.jar');
+  rmSync(crac, { force: true });
+  symlinkSync(relative(lib, fetchMaven(CRAC)), crac);
+  prepareJruby();
+  for (const name of ['python3', 'ruby', 'java']) {
+    if (!runs(join(bin, name), name === 'java' ? '-version' : '--version'))
+      throw new Error(`${name} cannot be started`);
+  }
+  execFileSync('chmod', ['-R', 'a+rX', base], { timeout: COMMAND_LIMIT_MS });
+  writeFileSync(mark, wanted);
+}
+buildJavaClient(bin);
