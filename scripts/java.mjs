@@ -23,7 +23,7 @@ const LIMIT_MS = 120_000;
 function sources() {
   return readdirSync(source, { recursive: true })
     .filter((name) => /\.java$|MANIFEST/.test(name))
-    .toSorted()
+    .toSorted((a, b) => (a < b ? -1 : 1))
     .map((name) => join(source, name));
 }
 

@@ -44,6 +44,7 @@ static void parse(struct options *options, char **arguments) {
     else if ((value = option_value("--cwd", &at)) != NULL) options->cwd = value;
     else if ((value = option_value("--main", &at)) != NULL) options->main = value;
     else if (options->properties < OPTIONS_MAX && strncmp(*at, "-D", 2) == 0 && (*at)[2] != 0 && (*at)[2] != '=') options->property[options->properties++] = *at + 2;
+    else if (options->properties < OPTIONS_MAX && (value = option_value("-D", &at)) != NULL) options->property[options->properties++] = value;
     else if (options->envs < OPTIONS_MAX && (value = option_value("--env", &at)) != NULL) options->env[options->envs++] = value;
     else if (options->listens < OPTIONS_MAX && (value = option_value("--listen", &at)) != NULL) options->listen[options->listens++] = value;
     else if (options->files < OPTIONS_MAX && (value = option_value("--fd", &at)) != NULL) options->file[options->files++] = value;

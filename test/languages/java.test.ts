@@ -17,7 +17,8 @@ describe('a program compiled against org.crac, on a stock JDK', () => {
 
   const java = async (flags: readonly string[], ...words: string[]): Promise<Finished> =>
     await person.finish(['run', '--', language('java'), '-XX:+UseSerialGC', ...flags, ...words], LIMIT);
-  const app = (...flags: string[]): Promise<Finished> => java([...flags, '-cp', classPath], 'CracApp', 'runs');
+  const app = (...flags: string[]): Promise<Finished> =>
+    java([...flags, '-cp', classPath], 'CracApp', 'runs');
 
   test('is checkpointed where -XX:CRaCCheckpointTo says, and restored by -XX:CRaCRestoreFrom with properties', async () => {
     const taken = await app('-XX:CRaCCheckpointTo=cr');
@@ -71,7 +72,9 @@ describe('a program compiled against org.crac, on a stock JDK', () => {
   });
 
   test('outside a pod it registers, and a checkpoint is not implemented', async () => {
-    const { stdout } = await person.start([language('java'), '-cp', classPath, 'CracApp', 'runs'], LIMIT).end();
+    const { stdout } = await person
+      .start([language('java'), '-cp', classPath, 'CracApp', 'runs'], LIMIT)
+      .end();
     assert.equal(stdout, 'not implemented\n');
   });
 

@@ -13,21 +13,14 @@ import forkpoint
 unseeded, seeded, registered = random.Random(), random.Random(5), forkpoint.reseed_on_restore(random.Random(5))
 random.random(), uuid.uuid1(), ssl.RAND_bytes(8), tempfile.mktemp()
 
-# A thread that computes and draws all the time: it must not draw before the renewal.
-drawn = []
-watching = threading.Event()
-
-
-def draw():
+def compute():
+    count = 0
     while True:
-        value = random.random()
-        if watching.is_set():
-            drawn.append(value)
-            watching.clear()
+        count += 1
 
 
-threading.Thread(target=draw, daemon=True).start()
-watching.set()
+# A thread that never waits: the checkpoint has to stop it, and to let it go on.
+threading.Thread(target=compute, daemon=True).start()
 forkpoint.checkpoint_restore(sys.argv[1])
 print("random", random.random())
 print("by-name", by_name())

@@ -65,13 +65,19 @@ final class Member {
     if (round.isHeldByCurrentThread()) {
       throw failed(new IllegalStateException("Recursive checkpoint is not allowed"));
     }
+    Answer answer = requestAlone(options);
+    // Behind all locks: the new main class may ask for a checkpoint itself.
+    if (answer.is("restored") && answer.main() != null) NewMain.run(answer.main(), self.args());
+    return answer;
+  }
+
+  private Answer requestAlone(Map<String, Object> options) throws CheckpointException, RestoreException {
     requests.lock();
     try {
       prepare(options);
       round.lock();
       try {
-        Result result = runRound(null);
-        return conclude(result);
+        return conclude(runRound(null));
       } finally {
         round.unlock();
       }
@@ -199,7 +205,6 @@ final class Member {
       throw failure;
     }
     if (result.failure instanceof RestoreException failure) throw failure;
-    if (answer.is("restored") && answer.main() != null) NewMain.run(answer.main(), self.args());
     return answer;
   }
 
