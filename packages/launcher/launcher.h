@@ -69,7 +69,8 @@ struct run {
   char **argv, **env, **worker, **engine;
   int detach, json, reseed;
   long timeout_ms;  // of one call of CRIU
-  // From the restore plan; `image` is NULL for a fresh program.
+  // From the restore plan; `image` is NULL for a fresh program. `image_fd` is its directory, whatever takes its place.
+  int image_fd;
   const char *image, *image_id, *parent_id, *ctl_mount, *env_json, *args_json, *new_cwd;
   long generation, root_pid, pid_base;
   long long taken_ms;
@@ -123,6 +124,7 @@ void inner_main(struct run *run) __attribute__((noreturn));
 int restore_main(int count, char **arguments);
 pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
+void restore_again(char **arguments);
 
 // probe.c: what this machine can do
 int probe_main(void);

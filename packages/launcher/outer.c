@@ -159,7 +159,8 @@ static void pump_step(struct outer *outer, struct pump *pump, short events_in, s
   }
 }
 
-// What the inner launcher says: `started PID`, `suspended`, `failed CODE text`, or a terminal in the ancillary data.
+// What the inner launcher says: `started PID`, `suspended`, `failed CODE text`, `exited CODE` when it stays a little longer
+// than the program, or a terminal in the ancillary data.
 static void read_link(struct outer *outer) {
   char buffer[4096], control[CMSG_SPACE(sizeof(int))];
   struct iovec part = {buffer, sizeof buffer - 1};
@@ -185,6 +186,9 @@ static void read_link(struct outer *outer) {
     write_run_record(outer->run, outer->inner, atol(buffer + 8));
   } else if (strcmp(buffer, "suspended") == 0) {
     suspend(outer);
+  } else if (strncmp(buffer, "exited ", 7) == 0) {
+    outer->exit_code = atoi(buffer + 7);
+    outer->inner_gone = 1;
   } else if (strncmp(buffer, "failed ", 7) == 0) {
     char *text = NULL;
     outer->exit_code = (int)strtol(buffer + 7, &text, 10);
@@ -272,6 +276,7 @@ static int remove_entry(const char *path, const struct stat *status, int kind, s
 // The program never ran: nothing of the run stays behind. A failed restore is explained by the command line, which reads
 // CRIU's log first.
 static void abandon(struct run *run, const char *failure) {
+  if (failure != NULL && run->arguments != NULL) restore_again(run->arguments);
   if (failure != NULL && run->arguments != NULL) exec_cli("restore-explain", failure, run->dir, run->arguments);
   if (failure != NULL) fprintf(stderr, "Error: %s\n", failure);
   nftw(run->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);

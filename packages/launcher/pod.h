@@ -21,6 +21,7 @@ struct pod {
   pid_t program;
   int program_status, program_gone, published;
   pid_t suspended;  // the process group that Ctrl-Z has stopped
+  int lingering;  // the worker has more to do than its request, also after the program's end
   // The worker of the checkpoint under way.
   pid_t worker;
   int to_worker, from_worker;

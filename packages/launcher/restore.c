@@ -5,6 +5,7 @@
 #include <errno.h>
 #include <fcntl.h>
 #include <sched.h>
+#include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
@@ -13,7 +14,31 @@
 #include <time.h>
 #include <unistd.h>
 
+// The image that was found at its path, and whether this is a second try.
+static struct stat found;
+static const char *found_at;
+static int is_again;
+
+// Begins again when another image has taken the place of the one that was being read, as a checkpoint onto it does and
+// flattening in the background. Returns when that is not what happened.
+void restore_again(char **arguments) {
+  struct stat now;
+  sigset_t none;
+  size_t count = 0;
+  if (found_at == NULL || is_again || stat(found_at, &now) != 0 || (now.st_ino == found.st_ino && now.st_dev == found.st_dev)) return;
+  while (arguments[count] != NULL) count++;
+  char **argv = must(calloc(count + 3, sizeof *argv));
+  argv[0] = (char *)"launcher";
+  argv[1] = (char *)"restore";
+  memcpy(argv + 2, arguments, count * sizeof *argv);
+  setenv("FORKPOINT_AGAIN", "1", 1);
+  sigemptyset(&none);
+  sigprocmask(SIG_SETMASK, &none, NULL);
+  execv("/proc/self/exe", argv);
+}
+
 void explain(const struct options *options, const char *reason, const char *detail) {
+  restore_again(options->all);
   exec_cli("restore-explain", reason, detail, options->all);
 }
 
@@ -123,7 +148,7 @@ static void check_locks(const struct options *options, const struct plan *plan) 
 
 // Starts CRIU; the restored program becomes our child.
 pid_t restore_spawn(struct run *run) {
-  char *arguments[CRIU_ARGS_MAX], work[4200], log[4300];
+  char *arguments[CRIU_ARGS_MAX], work[4200], log[4300], image[48];
   size_t n = 0;
   const struct record *extra = plan_find(run->plan, "criu");
   pid_t pid = fork();
@@ -131,7 +156,9 @@ pid_t restore_spawn(struct run *run) {
   snprintf(work, sizeof work, "%s/work", run->dir);
   mkdir(work, 0700);
   snprintf(log, sizeof log, "%s/restore.log", run->dir);
-  const char *fixed[] = {"--unprivileged", "-D", run->image, "-W", work, "-o", log, "-v2", "--tcp-close", "--skip-in-flight",
+  // Not by its path, where another image may lie by now.
+  snprintf(image, sizeof image, "/proc/self/fd/%d", fcntl(run->image_fd, F_DUPFD, 100));
+  const char *fixed[] = {"--unprivileged", "-D", image, "-W", work, "-o", log, "-v2", "--tcp-close", "--skip-in-flight",
                          "--restore-detached", "--restore-sibling"};
   for (size_t i = 0; i < sizeof fixed / sizeof *fixed; i++) arguments[n++] = (char *)fixed[i];
   for (size_t i = 0; extra != NULL && i < extra->count && n < CRIU_ARGS_MAX - 2 * SLOTS_MAX - 2; i++) arguments[n++] = extra->field[i];
@@ -216,6 +243,13 @@ char *absolute(const char *path) {
   return join(cwd, "/", path, NULL);
 }
 
+// A file of the image, by way of its directory's descriptor.
+static char *of_image(const struct run *run, const char *name) {
+  char directory[48];
+  snprintf(directory, sizeof directory, "/proc/self/fd/%d", run->image_fd);
+  return join(directory, name, NULL);
+}
+
 static void load(const struct options *options, struct run *run) {
   struct stat status;
   size_t length;
@@ -225,7 +259,11 @@ static void load(const struct options *options, struct run *run) {
   char *real = realpath(image, NULL);
   if (real == NULL || stat(real, &status) != 0 || !S_ISDIR(status.st_mode)) explain(options, "no-image", image);
   run->image = real;
-  char *bytes = read_file(join(real, "/restore.plan", NULL), 64u << 20, &length);
+  found = status;
+  found_at = real;
+  run->image_fd = open(real, O_RDONLY | O_DIRECTORY | O_CLOEXEC);
+  if (run->image_fd < 0 || fstat(run->image_fd, &found) != 0) explain(options, "no-image", image);
+  char *bytes = read_file(of_image(run, "/restore.plan"), 64u << 20, &length);
   run->plan = must(calloc(1, sizeof *run->plan));
   if (bytes == NULL || plan_parse(bytes, length, run->plan, NULL) != 0) explain(options, "plan", real);
   const char *kind = plan_text(run->plan, "forkpoint-plan", 0), *version = plan_text(run->plan, "forkpoint-plan", 1);
@@ -238,7 +276,7 @@ static void load(const struct options *options, struct run *run) {
 // An image that is damaged, or of a newer format than the plan tells: CRIU would notice late, or not at all.
 static void check_image(const struct options *options, const struct run *run) {
   size_t length;
-  char *path = join(run->image, "/manifest.json", NULL), *manifest = read_file(path, 64u << 20, &length);
+  char *path = join(run->image, "/manifest.json", NULL), *manifest = read_file(of_image(run, "/manifest.json"), 64u << 20, &length);
   while (manifest != NULL && length > 0 && manifest[length - 1] == '\n') length--;
   long version = manifest != NULL ? json_integer(manifest, "formatVersion") : -1;
   if (version > 1) explain(options, "newer", path);
@@ -249,7 +287,8 @@ static void check_image(const struct options *options, const struct run *run) {
     const struct record *record = &run->plan->record[i];
     struct stat status;
     if (strcmp(record->key, "part") != 0 || record->count < 2) continue;
-    char *part = join(run->image, "/", record->field[0], NULL);
+    char *name = join("/", record->field[0], NULL), *part = of_image(run, name);
+    free(name);
     if (stat(part, &status) != 0 || atoll(record->field[1]) != (long long)status.st_size) explain(options, "part", record->field[0]);
     free(part);
   }
@@ -288,10 +327,11 @@ static void link_layers(const struct options *options, struct run *run) {
     struct stat status;
     if (strcmp(record->key, "layer") != 0 || record->count < 2) continue;
     if (strchr(record->field[0], '/') != NULL) explain(options, "plan", record->field[0]);
-    char *from = join(run->image, "/layers/", record->field[0], NULL), *to = join(directory, "/", record->field[0], NULL);
+    char *name = join("/layers/", record->field[0], NULL), *from = of_image(run, name), *to = join(directory, "/", record->field[0], NULL);
     mkdir(directory, 0700);
-    if (stat(from, &status) != 0 || (long long)status.st_size != atoll(record->field[1])) explain(options, "file", from);
+    if (stat(from, &status) != 0 || (long long)status.st_size != atoll(record->field[1])) explain(options, "file", join(run->image, name, NULL));
     if (link(from, to) != 0 && copy_file(from, to) != 0) explain(options, "home", to);
+    free(name);
     free(from);
     free(to);
   }
@@ -320,6 +360,8 @@ int restore_main(int count, char **arguments) {
   struct stat status;
   (void)count;
   run.started_ms = now_ms(CLOCK_REALTIME);
+  is_again = getenv("FORKPOINT_AGAIN") != NULL;
+  unsetenv("FORKPOINT_AGAIN");
   parse(&options, arguments);
   load(&options, &run);
   check_image(&options, &run);

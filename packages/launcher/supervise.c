@@ -113,7 +113,7 @@ static void note_asker(const char *op, long pid) {
 }
 
 void next_request(void) {
-  if (pod.worker != 0 || pod.queued == 0) return;
+  if (pod.program_gone || pod.worker != 0 || pod.queued == 0) return;
   char *line = pod.queue[0], op[32];
   memmove(pod.queue, pod.queue + 1, --pod.queued * sizeof *pod.queue);
   pod.asker = 0;
@@ -146,6 +146,8 @@ static void handle_request(char *line) {
     }
   } else if (pod.queued < QUEUE_MAX) {
     pod.queue[pod.queued++] = must(strdup(line));
+    // A worker that is only tidying up makes room.
+    if (pod.worker != 0) tell_worker("hurry", 0, NULL);
     next_request();
   } else {
     warn("more than %d requests are waiting; one is dropped", QUEUE_MAX);
@@ -196,11 +198,39 @@ static void remove_layers(void) {
   free(path);
 }
 
-static void end_pod(void) __attribute__((noreturn));
-static void end_pod(void) {
+// Longest time for a worker to tidy up behind the program's end, in milliseconds.
+#define LINGER_MS 600000
+
+static long long gone_ms;
+
+// Says that the program has ended, once: to whoever reads the run's state, and to the outer launcher.
+static int farewell(void) {
   int status = pod.program_status;
   int code = pod.published ? 0 : WIFSIGNALED(status) ? 128 + WTERMSIG(status) : WEXITSTATUS(status);
   char text[32];
+  if (gone_ms != 0) return code;
+  gone_ms = now_ms(CLOCK_MONOTONIC);
+  remove_layers();
+  snprintf(text, sizeof text, "exited %d\n", code);
+  write_state(text);
+  if (!pod.lingering || pod.worker == 0) return code;
+  // The caller need not wait for the rest, nor does it end with the caller.
+  prctl(PR_SET_PDEATHSIG, 0);
+  if (!pod.run->detach) {
+    send(pod.run->link[1], text, strlen(text), MSG_NOSIGNAL);
+    close(pod.run->link[1]);
+  }
+  if (pod.pty >= 0) close(pod.pty);
+  pod.pty = -1;
+  return code;
+}
+
+static int lingers(void) {
+  return pod.lingering && pod.worker != 0 && (gone_ms == 0 || now_ms(CLOCK_MONOTONIC) < gone_ms + LINGER_MS);
+}
+
+static void end_pod(void) __attribute__((noreturn));
+static void end_pod(void) {
   // The worker sees the end of its input, removes what it has half made, and leaves.
   if (pod.worker != 0) {
     if (pod.to_worker >= 0) close(pod.to_worker);
@@ -208,10 +238,7 @@ static void end_pod(void) {
     struct timespec pause = {0, 2000000};
     while (waitpid(pod.worker, NULL, WNOHANG) == 0 && now_ms(CLOCK_MONOTONIC) < deadline) nanosleep(&pause, NULL);
   }
-  remove_layers();
-  snprintf(text, sizeof text, "exited %d\n", code);
-  write_state(text);
-  _exit(code);
+  _exit(farewell());
 }
 
 static void reap(void) {
@@ -280,19 +307,22 @@ static void read_signals(void) {
   struct signalfd_siginfo info;
   while (read(pod.signals, &info, sizeof info) == sizeof info) {
     if (info.ssi_signo == SIGCHLD) reap();
+    else if (pod.program_gone) pod.lingering = 0;
     else forward((int)info.ssi_signo);
   }
 }
 
 void supervise(void) {
-  while (!pod.program_gone) {
-    struct pollfd fds[3] = {{pod.signals, POLLIN, 0}, {pod.request, POLLIN, 0}, {pod.from_worker, POLLIN, 0}};
+  while (!pod.program_gone || lingers()) {
+    if (pod.program_gone) farewell();
+    struct pollfd fds[3] = {{pod.signals, POLLIN, 0}, {pod.program_gone ? -1 : pod.request, POLLIN, 0}, {pod.from_worker, POLLIN, 0}};
     int timeout = -1;
     if (pod.criu != 0) {
       long long left = pod.criu_deadline - now_ms(CLOCK_MONOTONIC);
       timeout = left > 0 ? (int)left : 0;
     }
     if (pod.deliveries > 0 && (timeout < 0 || timeout > DELIVERY_LOOK_MS)) timeout = DELIVERY_LOOK_MS;
+    if (pod.program_gone) timeout = 1000;
     if (poll(fds, 3, timeout) < 0 && errno != EINTR) break;
     drop_deliveries();
     if (fds[2].revents != 0) read_worker();

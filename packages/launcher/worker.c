@@ -144,6 +144,8 @@ static void obey_worker(const struct record *record) {
     for (size_t i = 0; i < record->count; i++)
       if (atol(field[i]) > 1) kill((pid_t)atol(field[i]), SIGCONT);
     pod.stopped = 0;
+  } else if (strcmp(record->key, "linger") == 0) {
+    pod.lingering = 1;
   } else if (strcmp(record->key, "stop") == 0) {
     pod.published = 1;
     kill(pod.program, SIGKILL);
@@ -193,7 +195,7 @@ static void answer_outside(int status) {
 }
 
 void worker_ended(int status) {
-  pod.worker = 0;
+  pod.worker = pod.lingering = 0;
   while (pod.from_worker >= 0) {
     size_t before = pod.buffered;
     read_worker();
@@ -202,7 +204,12 @@ void worker_ended(int status) {
   if (pod.from_worker >= 0) close(pod.from_worker);
   if (pod.to_worker >= 0) close(pod.to_worker);
   pod.to_worker = pod.from_worker = -1;
-  if (pod.criu != 0) kill(pod.criu, SIGKILL);
+  // Reaped here: its end must not answer the next worker, which must not find it in the pod either.
+  if (pod.criu != 0) {
+    kill(pod.criu, SIGKILL);
+    waitpid(pod.criu, NULL, 0);
+    pod.criu = 0;
+  }
   if (pod.stopped && !pod.published) kill(-1, SIGCONT);
   pod.stopped = 0;
   while (pod.waits > 0) {

@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { build } from 'esbuild';
 import { findCompiler } from '@forkpoint/engine';
-import { createPerson, nodeBinary, programPath, root, runToEnd } from '@forkpoint/testkit';
+import { createPerson, eventually, nodeBinary, programPath, root, runToEnd } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { digestOf } from './image-digest.ts';
 import { detach, logged, revive } from './pods.ts';
@@ -88,6 +88,26 @@ describe('a chain of images', () => {
     assert.equal(readdirSync(join(image, 'layers')).length, 1);
     rmSync(join(person.scratch, 'asked-0'), { recursive: true });
     assert.equal(await change(await revive(person, image), false), held);
+  });
+
+  test('is flattened by itself when the next restore would copy too much, and a program that ends does not wait for it', async () => {
+    const id = await detach(person, [program, '32', '75']);
+    await logged(person, id, /^up$/m);
+    await person.json(['checkpoint', id, './self-0', '--stop']);
+    const next = await revive(person, './self-0');
+    const held = await change(next);
+    const image = join(person.scratch, 'self-1');
+    // The second request comes while the first image is being flattened, or shortly before: it is not kept waiting.
+    await person.json(['checkpoint', next, image, '--no-sync']);
+    await person.json(['checkpoint', next, './self-2', '--no-sync', '--stop']);
+    const layers = () => readdirSync(join(person.scratch, 'self-2/layers')).length;
+    await eventually(() => (layers() === 1 ? true : undefined), 'a flat image behind the end of the program');
+    for (const one of [image, './self-2'])
+      assert.equal(await change(await revive(person, one), false), held, one);
+    await eventually(
+      () => (readdirSync(person.scratch).some((name) => name.endsWith('.tmp')) ? undefined : true),
+      'nothing being left beside the images',
+    );
   });
 
   test('killed or out of space at any step of flattening, the image is the old one or the new one, and whole', async (context) => {

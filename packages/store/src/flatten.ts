@@ -2,7 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
 import { join } from 'node:path';
+import { setTimeout as delay } from 'node:timers/promises';
 import type { Assembly, FlattenPlan, Fragmentation, RangeReader } from '@forkpoint/linker';
 import { decodeRestorePlan, encodeRestorePlan, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
@@ -26,6 +28,8 @@ export interface FlattenOptions {
   readonly isWorth?: (before: Fragmentation, after: Fragmentation) => boolean;
   /** Whether to wait for the disk; true when absent. */
   readonly sync?: boolean;
+  /** How long the old directory is kept for restores that have begun to read it, in milliseconds; 0 when absent. */
+  readonly graceMs?: number;
   /** Shortest run that is linked, in pages. */
   readonly threshold?: number;
   readonly signal?: AbortSignal;
@@ -88,12 +92,8 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
     const filled = await fill(image, destination.temporary, manifest, plan, options);
     signal?.throwIfAborted();
     onProgress?.({ step: 'publish', done: filled.bytes, total: filled.bytes });
-    const isSame = async (path: string): Promise<boolean> => {
-      const now = await stat(path);
-      return now.dev === identity.dev && now.ino === identity.ino;
-    };
     await publish(destination, {
-      exchange: options.to === undefined ? guarded(options.exchange, isSame, image) : options.exchange,
+      exchange: options.to === undefined ? guarded(image, identity, options) : options.exchange,
       sync: options.sync !== false,
     });
     return {
@@ -110,19 +110,29 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
 }
 
 /** An exchange that is undone when it took away another image than the one that was flattened. */
-function guarded(exchange: Exchange, isSame: (path: string) => Promise<boolean>, image: string): Exchange {
+function guarded(
+  image: string,
+  identity: Stats,
+  { exchange, graceMs = 0, signal }: FlattenOptions,
+): Exchange {
+  const isSame = async (path: string): Promise<boolean> => {
+    const now = await stat(path);
+    return now.dev === identity.dev && now.ino === identity.ino;
+  };
   const changed = (): StoreError =>
     new StoreError(
       'ERR_FORKPOINT_IMAGE_CHANGED',
       `${image} was replaced while it was flattened, and stays as it is`,
-      {
-        hint: `Run \`forkpoint flatten ${image}\` again`,
-      },
+      { hint: `Run \`forkpoint flatten ${image}\` again` },
     );
   return async (temporary, path) => {
     if (!(await isSame(path))) throw changed();
     await exchange(temporary, path);
-    if (await isSame(temporary)) return;
+    if (await isSame(temporary)) {
+      // Whoever is in a hurry gets what is there already.
+      await delay(graceMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      return;
+    }
     await exchange(temporary, path);
     throw changed();
   };

@@ -9,6 +9,7 @@ export type SupervisorErrorCode =
   | 'ERR_FORKPOINT_HOOK'
   | 'ERR_FORKPOINT_PUBLISH'
   | 'ERR_FORKPOINT_ENDED'
+  | 'ERR_FORKPOINT_HURRY'
   | 'ERR_FORKPOINT_INTERNAL';
 
 /** A failure that the asker is told: what failed, on what, why, and what to run next. */

@@ -65,8 +65,8 @@ function ownLayers({ runDirectory }: Surroundings): string {
   return join(runDirectory, 'ctl', LAYERS);
 }
 
-// Tests link with other thresholds: at 8 pages most of a small program stays unlinked.
-function thresholdFrom(env: Readonly<Record<string, string | undefined>>): { threshold?: number } {
+/** Returns the threshold that tests set: at 8 pages most of a small program stays unlinked. */
+export function thresholdFrom(env: Readonly<Record<string, string | undefined>>): { threshold?: number } {
   const pages = Number(env['FORKPOINT_LINK_THRESHOLD'] ?? 'none');
   return Number.isSafeInteger(pages) && pages > 0 ? { threshold: pages } : {};
 }

@@ -25,6 +25,7 @@ export class LauncherLink {
   readonly signal: AbortSignal;
   readonly #out: Writable;
   readonly #abort = new AbortController();
+  readonly #hurry = new AbortController();
   readonly #commands: Waiter[] = [];
   readonly #requests: string[] = [];
   readonly #readers: { resolve: (line: string) => void; reject: (error: unknown) => void }[] = [];
@@ -95,6 +96,16 @@ export class LauncherLink {
     this.#send({ key: 'resume', fields: pids.map(String) });
   }
 
+  /** Aborted when another request waits for this worker to end, or the launcher wants to end. */
+  get hurry(): AbortSignal {
+    return this.#hurry.signal;
+  }
+
+  /** Asks for time behind the request's end, also behind the program's. */
+  linger(): void {
+    this.#send({ key: 'linger', fields: [] });
+  }
+
   /** Ends the program: its image is published. */
   stop(): void {
     this.#send({ key: 'stop', fields: [] });
@@ -126,14 +137,20 @@ export class LauncherLink {
       else reader.resolve(line);
       return;
     }
-    this.#commands.shift()?.resolve(record);
+    if (record.key === 'hurry') this.#hurry.abort(hurried());
+    else this.#commands.shift()?.resolve(record);
   }
 
   #end(reason: unknown): void {
     if (this.signal.aborted) return;
     this.#abort.abort(reason);
+    this.#hurry.abort(reason);
     for (const waiter of [...this.#commands.splice(0), ...this.#readers.splice(0)]) waiter.reject(reason);
   }
+}
+
+function hurried(): SupervisorError {
+  return new SupervisorError('ERR_FORKPOINT_HURRY', 'another request came first');
 }
 
 function ended(): SupervisorError {

@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { placesAt } from '@forkpoint/store';
 import { report, takeCheckpoint } from './checkpoint.ts';
 import type { Job, Taken } from './checkpoint.ts';
+import { flattenLater, mayNeedFlattening } from './flatten-later.ts';
 import { LauncherLink } from './link.ts';
 import type { Member } from './members.ts';
 import { readSurroundings } from './surroundings.ts';
@@ -47,7 +48,11 @@ export async function main(): Promise<number> {
         resumed: () => voice.resumed(),
       });
       voice.published(taken);
+      const mayNeed = request.link !== false && mayNeedFlattening(taken.image, surroundings);
+      if (mayNeed) link.linger();
       if (request.stop === true) link.stop();
+      await link.flush();
+      if (mayNeed) await flattenLater(taken.image, { link, surroundings, sync: request.sync !== false });
     }
     await link.flush();
     return 0;
