@@ -271,6 +271,7 @@ static void load(const struct options *options, struct run *run) {
   static const char *const needed[] = {"image", "origin", "generation", "taken", "root", "pidbase", "ctl", "command", "cpu"};
   for (size_t i = 0; i < sizeof needed / sizeof *needed; i++)
     if (plan_text(run->plan, needed[i], 0) == NULL) explain(options, "plan", needed[i]);
+  use_unpacked(options, run);
 }
 
 // An image that is damaged, or of a newer format than the plan tells: CRIU would notice late, or not at all.
@@ -279,8 +280,8 @@ static void check_image(const struct options *options, const struct run *run) {
   char *path = join(run->image, "/manifest.json", NULL), *manifest = read_file(of_image(run, "/manifest.json"), 64u << 20, &length);
   while (manifest != NULL && length > 0 && manifest[length - 1] == '\n') length--;
   long version = manifest != NULL ? json_integer(manifest, "formatVersion") : -1;
-  if (version > 1) explain(options, "newer", path);
-  if (version != 1 || length == 0 || manifest[length - 1] != '}') explain(options, "manifest", path);
+  if (version > FORMAT_NEWEST) explain(options, "newer", path);
+  if (version < 1 || length == 0 || manifest[length - 1] != '}') explain(options, "manifest", path);
   free(manifest);
   free(path);
   for (size_t i = 0; i < run->plan->count; i++) {

@@ -5,6 +5,8 @@
 #include "launcher.h"
 
 #define OPTIONS_MAX 256
+// The newest format of a manifest (packages/manifest/src/manifest.ts, FORMAT_VERSION).
+#define FORMAT_NEWEST 2
 
 struct options {
   const char *image, *name, *to, *cwd, *main;
@@ -21,6 +23,9 @@ void explain(const struct options *options, const char *reason, const char *deta
 
 // Returns a path as an absolute one.
 char *absolute(const char *path);
+
+// unpacked.c: lets `image_fd` of the run be the directory where a compressed image lies unpacked.
+void use_unpacked(const struct options *options, struct run *run);
 
 // slots.c
 void read_slots(const struct options *options, struct run *run);

@@ -121,7 +121,7 @@ describe('an image that cannot be restored is refused in words, before anything 
       assert.ok(text.includes(from), name);
       writeFileSync(join(copy, name), text.replace(from, to), 'latin1');
     };
-    refused(await changed(edit('manifest.json', '"formatVersion": 1', '"formatVersion": 2')), /format 2\b/);
+    refused(await changed(edit('manifest.json', '"formatVersion": 2', '"formatVersion": 3')), /format 3\b/);
     refused(
       await changed(edit('restore.plan', ['restore', '1', ''].join('\0'), ['restore', '2', ''].join('\0'))),
       /version 1 of restore plans, not version "2"/,

@@ -45,6 +45,11 @@ export function packageFiles(lib: string, home: string): PackageFiles {
   };
 }
 
+/** Returns the file of the codec's addon, as it was built for this data directory. */
+export function codecAddon(home: string): string {
+  return join(nativeDirectory(home), 'codec.node');
+}
+
 /** Returns the context of this process. */
 export function processContext(): Cli {
   const { env, stdout, stderr } = process;

@@ -31,6 +31,11 @@ const REASONS: Readonly<
     text: (detail) => `the image's file ${detail} is damaged`,
     hint: 'Take the checkpoint again',
   },
+  unpack: {
+    kind: 'image',
+    text: (detail) => `the compressed image ${detail} cannot be unpacked`,
+    hint: 'Look at it with `forkpoint verify`',
+  },
   home: {
     kind: 'control',
     text: (detail) => `the data directory cannot be used: ${detail}`,

@@ -1,6 +1,7 @@
 import { Command, CommanderError } from 'commander';
 import { addCheckpoint } from './commands/checkpoint.ts';
 import { addCompletion } from './commands/completion.ts';
+import { addCompress } from './commands/compress.ts';
 import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDu } from './commands/du.ts';
@@ -17,6 +18,7 @@ import { addRm } from './commands/rm.ts';
 import { addRun } from './commands/run.ts';
 import { addSetup } from './commands/setup.ts';
 import { addTree } from './commands/tree.ts';
+import { addVerify } from './commands/verify.ts';
 import { addWait } from './commands/wait.ts';
 import { complete } from './completion/candidates.ts';
 import { COMPLETE_VERB, completionLines } from './completion/scripts.ts';
@@ -116,6 +118,8 @@ function build(
   addInspect(program, cli, finish);
   addDiff(program, cli, finish);
   addDu(program, cli, finish);
+  addCompress(program, cli, finish);
+  addVerify(program, cli, finish);
   addRm(program, cli, finish);
   addGc(program, cli, finish);
   addFlatten(program, cli, finish);

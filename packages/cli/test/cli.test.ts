@@ -82,7 +82,7 @@ test('a restore that cannot work tells every reason, with 125; --or-run needs at
   await writeFile(join(root, 'img', 'manifest.json'), '{"formatVersion":7}');
   const newer = await run('restore-explain', 'plan', `${root}/img`, '--', './img');
   assert.equal(newer.code, 125);
-  assert.match(newer.err, /the image has format 7, and this forkpoint reads formats up to 1/i);
+  assert.match(newer.err, /the image has format 7, and this forkpoint reads formats up to 2/i);
   const lost = await run('restore', './lost', '--or-run');
   assert.equal(lost.code, 125);
   assert.match(lost.err, /can neither be restored nor started afresh/);

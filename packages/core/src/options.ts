@@ -1,7 +1,7 @@
 import { CheckpointException } from './errors.ts';
 import type { CheckpointOptions } from './types.ts';
 
-const NAMES: readonly string[] = ['labels', 'timeoutMs', 'link', 'sync'];
+const NAMES: readonly string[] = ['labels', 'timeoutMs', 'link', 'compress', 'sync'];
 
 /**
  * Returns the fields of a request; throws CheckpointException ERR_FORKPOINT_OPTIONS for values of the wrong type.
@@ -18,7 +18,7 @@ export function checkpointRequest(
     throw invalid('checkpoint options are an object', options);
   const unknownName = Object.keys(options).find((name) => !NAMES.includes(name));
   if (unknownName !== undefined) throw invalid('there is no such checkpoint option', unknownName);
-  const { labels, timeoutMs, link, sync } = options;
+  const { labels, timeoutMs, link, compress, sync } = options;
   const isLabels = typeof labels === 'object' && labels !== null && !Array.isArray(labels);
   if (
     labels !== undefined &&
@@ -33,8 +33,9 @@ export function checkpointRequest(
     if (flag !== undefined && typeof flag !== 'boolean')
       throw invalid('link and sync are true or false', flag);
   }
+  if (compress !== undefined && compress !== 'zstd') throw invalid("compress is 'zstd'", compress);
   // JSON leaves out what is undefined.
-  return { to: dest, cwd: process.cwd(), stop, labels, timeoutMs, link, sync };
+  return { to: dest, cwd: process.cwd(), stop, labels, timeoutMs, link, compress, sync };
 }
 
 function invalid(rule: string, value: unknown): CheckpointException {

@@ -17,6 +17,7 @@ writeFileSync(join(sourceDir, 'part.c'), '#include "part.h"\nint part(void) { re
 writeFileSync(join(sourceDir, 'launcher.c'), '#include "part.h"\nint main(void) { return part(); }\n');
 writeFileSync(join(sourceDir, 'shim', 'shim.c'), 'int forkpoint_shim(void) { return 1; }\n');
 writeFileSync(join(sourceDir, 'shim', 'ipc.c'), 'int forkpoint_ipc(void) { return 2; }\n');
+writeFileSync(join(sourceDir, 'shim', 'codec.c'), 'int forkpoint_codec(void) { return 3; }\n');
 writeFileSync(
   join(sourceDir, 'shim', 'reseed.c'),
   'void *napi_register_module_v1(void *e, void *x) { (void)e; return x; }\n',
@@ -73,6 +74,7 @@ test('an error names the line, keeps the last build and leaves nothing behind', 
     return true;
   });
   assert.deepEqual(readdirSync(outDir).sort(), [
+    'codec.node',
     'ipc.so',
     'launcher',
     'native.stamp',

@@ -6,16 +6,16 @@ const SOURCES = join(import.meta.dirname, '../shim');
 const LIMIT_MS = 20_000;
 
 /**
- * Compiles shim.c or reseed.c with a compiler (cc, gcc, tcc ...) and returns the path of the shared object. Every
+ * Compiles shim.c, reseed.c or codec.c with a compiler (cc, gcc, tcc ...) and returns the path of the shared object. Every
  * warning of gcc and clang is an error; tcc takes the same source with fewer options.
  */
 export function compileShim(
   compiler: string,
-  name: 'shim' | 'reseed',
+  name: 'shim' | 'reseed' | 'codec',
   directory: string,
   args: readonly string[] = [],
 ): string {
-  const target = join(directory, name === 'shim' ? 'shim.so' : 'reseed.node');
+  const target = join(directory, name === 'shim' ? 'shim.so' : `${name}.node`);
   const isTcc = compiler.endsWith('tcc');
   const strict = isTcc ? [] : ['-std=gnu11', '-O2', '-Wall', '-Wextra', '-Wformat=2', '-Werror'];
   execFileSync(

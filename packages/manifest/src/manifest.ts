@@ -2,7 +2,9 @@ import type { ClockTime } from './restore-plan.ts';
 import type { Slot } from './slot.ts';
 
 /** The newest manifest format that this version reads and the one it writes. */
-export const FORMAT_VERSION = 1;
+export const FORMAT_VERSION = 2;
+/** The oldest manifest format that this version reads. */
+export const OLDEST_FORMAT_VERSION = 1;
 
 /** A process of an image, with pids of the pod. */
 export interface ManifestProcess {
@@ -36,13 +38,18 @@ export interface ManifestLayer {
   readonly file: string;
   readonly size: number;
   readonly pages: number;
-  readonly compression: 'zstd' | 'lz4' | null;
+  /** How it is stored: as it is, or as `file` with `.zst` behind it. */
+  readonly compression: 'zstd' | null;
+  /** Bytes of the file that is stored. */
+  readonly storedSize: number;
+  /** Of its content, not of the packed file; null when it was not computed yet (docs/image-format.md, digests.json). */
   readonly sha256: string | null;
 }
 
-/** The description of an image, `manifest.json`, format version 1. */
+/** The description of an image, `manifest.json`. */
 export interface Manifest {
-  readonly formatVersion: typeof FORMAT_VERSION;
+  /** 1 has neither compression nor `storedSize`. */
+  readonly formatVersion: 1 | 2;
   /** Image id, 12 hex digits. */
   readonly id: string;
   readonly parentId: string | null;

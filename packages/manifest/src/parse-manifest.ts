@@ -76,7 +76,7 @@ const slot: Check<ManifestSlot> = (value, where) => {
 };
 
 const manifest: Check<Manifest> = object({
-  formatVersion: oneOf(FORMAT_VERSION),
+  formatVersion: oneOf(1, 2),
   id,
   parentId: nullable(id),
   generation: integer(0, 1_000_000_000),
@@ -113,7 +113,8 @@ const manifest: Check<Manifest> = object({
       file: text(255, /^(layers\/)?[A-Za-z0-9_][A-Za-z0-9._-]*$/),
       size: count,
       pages: count,
-      compression: nullable(oneOf('zstd', 'lz4')),
+      compression: nullable(oneOf('zstd')),
+      storedSize: count,
       sha256,
     }),
     65_536,
@@ -143,8 +144,9 @@ export function parseManifest(content: string): Manifest {
   try {
     refuseNewer(plainObject(value, '')['formatVersion']);
     // Images of earlier versions have no score.
-    const parsed = manifest({ score: null, ...plainObject(value, '') }, '');
+    const parsed = manifest({ score: null, ...withStoredSizes(plainObject(value, '')) }, '');
     checkProcesses(parsed);
+    checkLayers(parsed);
     return parsed;
   } catch (error) {
     if (error instanceof CheckFailure) throw wrong(error.message);
@@ -166,6 +168,30 @@ function refuseNewer(version: unknown): void {
     `the image has format ${version}, and this forkpoint reads formats up to ${FORMAT_VERSION}`,
     { hint: 'Restore it with a newer forkpoint: `npm install forkpoint@latest`' },
   );
+}
+
+/** In format 1 every layer is stored as it is, and does not say so. */
+function withStoredSizes(value: Record<string, unknown>): Record<string, unknown> {
+  const { formatVersion, layers } = value;
+  if (formatVersion !== 1 || !Array.isArray(layers)) return value;
+  return {
+    ...value,
+    layers: layers.map((layer: unknown, index) => {
+      const fields = plainObject(layer, `layers[${index}]`);
+      return { ...fields, compression: null, storedSize: fields['size'] };
+    }),
+  };
+}
+
+function checkLayers(parsed: Manifest): void {
+  const names = new Set(parsed.layers.map(({ file }) => file));
+  if (names.size !== parsed.layers.length) throw new CheckFailure('layers has a file twice');
+  for (const { file, size, storedSize, compression, sha256: digest } of parsed.layers) {
+    if (compression !== null && digest === null)
+      throw new CheckFailure(`layers has ${file} without a digest`);
+    if (compression === null && storedSize !== size)
+      throw new CheckFailure(`layers has ${file} with ${storedSize} stored bytes for ${size}`);
+  }
 }
 
 function checkProcesses(parsed: Manifest): void {

@@ -43,6 +43,7 @@ const optional = {
   timeoutMs: integer(1, 86_400_000),
   sync: flag,
   link: flag,
+  compress: oneOf('zstd'),
   dryRun: flag,
   uncoordinated: flag,
   ask: text(64, /^[A-Za-z0-9_-]+$/),

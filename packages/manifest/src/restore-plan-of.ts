@@ -1,3 +1,4 @@
+import { unpackedKey } from './packed.ts';
 import type { Manifest } from './manifest.ts';
 import type { PlanLock, PlanPart, PlanRead, RestorePlan } from './restore-plan.ts';
 
@@ -54,5 +55,6 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     terminal: extra.terminal,
     hasIpcObjects: extra.hasIpcObjects,
     criu: extra.criu,
+    unpacked: unpackedKey(manifest),
   };
 }

@@ -80,6 +80,8 @@ export interface RestorePlan {
   readonly hasIpcObjects: boolean;
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
+  /** Name in `cache/unpacked` under which a compressed image is found; null when it is not compressed. */
+  readonly unpacked: string | null;
 }
 
 const VERSION = 1;
@@ -120,6 +122,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
     ...(plan.terminal === null ? [] : [{ key: 'terminal', fields: plan.terminal.map(String) }]),
     { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
     { key: 'criu', fields: plan.criu },
+    ...(plan.unpacked === null ? [] : [{ key: 'unpacked', fields: [plan.unpacked] }]),
   ];
   return encodePlan(records);
 }
@@ -166,6 +169,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     terminal: set.optional('terminal')?.map((text) => integerOf(text, 'terminal')) ?? null,
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
+    unpacked: unpackedOf(set.optional('unpacked')),
   };
 }
 
@@ -174,6 +178,13 @@ function layerOf(fields: readonly string[]): RestorePlan['layers'][number] {
   if (!/^[A-Za-z0-9][A-Za-z0-9._-]{0,127}$/.test(name))
     throw invalid(`the plan record "layer" has the name ${quoted(name)}`);
   return { name, size: integerOf(fieldAt(fields, 1, 'layer'), 'layer') };
+}
+
+function unpackedOf(fields: readonly string[] | undefined): string | null {
+  if (fields === undefined) return null;
+  const key = fieldAt(fields, 0, 'unpacked');
+  if (/^[A-Za-z0-9][A-Za-z0-9._-]{0,100}$/.test(key)) return key;
+  throw invalid(`the plan record "unpacked" has the name ${quoted(key)}`);
 }
 
 function lockOf(fields: readonly string[]): PlanLock {

@@ -66,9 +66,9 @@ test('a wrong value is refused and the error names the place', () => {
 });
 
 test('a newer format is refused in one line with a hint, whatever else is in it', () => {
-  assert.throws(() => parseManifest('{"formatVersion":2,"pods":[]}'), {
+  assert.throws(() => parseManifest('{"formatVersion":3,"pods":[]}'), {
     code: 'ERR_FORKPOINT_MANIFEST_NEWER',
-    message: 'the image has format 2, and this forkpoint reads formats up to 1',
+    message: 'the image has format 3, and this forkpoint reads formats up to 2',
   });
 });
 

@@ -2,7 +2,7 @@ import type { Manifest } from '../src/index.ts';
 
 /** A manifest with every kind of entry. */
 export const sample: Manifest = {
-  formatVersion: 1,
+  formatVersion: 2,
   id: '0123456789ab',
   parentId: null,
   generation: 0,
@@ -53,7 +53,7 @@ export const sample: Manifest = {
     { path: '/usr/bin/node', size: 100, mtimeNs: '1700000000123456789', buildId: 'ab12', sha256: null },
     { path: '/srv/app/log', size: null, mtimeNs: null, buildId: null, sha256: null },
   ],
-  layers: [{ file: 'pages-1.img', size: 4096, pages: 1, compression: null, sha256: null }],
+  layers: [{ file: 'pages-1.img', size: 4096, pages: 1, compression: null, storedSize: 4096, sha256: null }],
   labels: { app: 'shop' },
   warmup: { elapsedMs: 1200 },
   score: { uptimeMs: 1200, heapUsedBytes: 4_000_000 },

@@ -43,6 +43,18 @@ export type { Area, AreaGroup, Descriptor, ImageContents, OpenContents } from '.
 export { diffImages } from './diff.ts';
 export type { ComparedDescriptor, ComparedRegion, Difference, DiffOptions, ImageDiff } from './diff.ts';
 export { selectByLabels } from './select.ts';
+export { compressImage, compressInPlace, decompressImage } from './compress.ts';
+export type { Compressed, CompressOptions } from './compress.ts';
+export { DIGESTS_FILE, digestOf, readDigests, recordDigests } from './digests.ts';
+export type { DigestOptions, Digests, MappedDigest } from './digests.ts';
+export type { Watch } from './packing.ts';
+export { rewriteImage } from './rewrite-image.ts';
+export type { RewriteOptions } from './rewrite-image.ts';
+export { unpackedDirectory } from './unpacked.ts';
+export { repairImage, upgradeImage } from './repair.ts';
+export type { Repaired } from './repair.ts';
+export { verifyImage } from './verify.ts';
+export type { Problem, Verification } from './verify.ts';
 export { removeImage } from './remove.ts';
 export { expired } from './retention.ts';
 export type { Expired, Retention } from './retention.ts';

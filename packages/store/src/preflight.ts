@@ -3,7 +3,7 @@ import { access, constants, readFile, stat } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import { machine, release } from 'node:os';
 import { promisify } from 'node:util';
-import { decodeEnginePlan, decodeRestorePlan } from '@forkpoint/manifest';
+import { decodeEnginePlan, decodeRestorePlan, storedName } from '@forkpoint/manifest';
 import type { Manifest, ManifestFile, PlanPart } from '@forkpoint/manifest';
 import { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
 import { errnoOf, reasonOf } from './error.ts';
@@ -57,7 +57,7 @@ export async function preflight(image: string, options: PreflightOptions): Promi
   const groups = await Promise.all([
     engineFindings(options, manifest),
     cpuFindings(manifest, options),
-    planFindings(image),
+    planFindings(image, manifest),
     Promise.all(manifest.files.map(fileFindings)).then((found) => found.flat()),
     addressFindings(manifest),
     cwdFindings(manifest),
@@ -129,12 +129,15 @@ async function cpuFindings(manifest: Manifest, options: PreflightOptions): Promi
   return [{ kind: 'cpu', message: 'the image needs processor features that this machine lacks' }];
 }
 
-async function planFindings(image: string): Promise<Finding[]> {
+async function planFindings(image: string, manifest: Manifest): Promise<Finding[]> {
   try {
     const { parts, layers } = decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+    const packed = manifest.layers.filter(({ compression }) => compression !== null);
+    const isPacked = new Set(packed.map(({ file }) => file));
+    const all = [...parts, ...layers.map(({ name, size }) => ({ name: `layers/${name}`, size }))];
     return await partFindings(image, [
-      ...parts,
-      ...layers.map(({ name, size }) => ({ name: `layers/${name}`, size })),
+      ...all.filter(({ name }) => !isPacked.has(name)),
+      ...packed.map((layer) => ({ name: storedName(layer), size: layer.storedSize })),
     ]);
   } catch (error) {
     return [

@@ -44,6 +44,7 @@ export async function findRubbish(
     endedForks(join(places.cache, 'forks'), given),
     unusedCache(join(places.cache, 'unpacked'), given),
     drafts(places.cache, given.nowMs),
+    draftsInImages(places.images, given.nowMs),
   ]);
   return groups.flat();
 }
@@ -119,6 +120,13 @@ async function drafts(cache: string, nowMs: number): Promise<Rubbish[]> {
     if (!/\.[0-9a-f]{12}\.new$/.test(name) || !(await isOlder(path, nowMs, FRESH_MS))) continue;
     found.push({ kind: 'draft', path, bytes: (await stat(path)).blocks * 512, why: 'its writer has ended' });
   }
+  return found;
+}
+
+/** Digests that were about to be put into an image. */
+async function draftsInImages(images: string, nowMs: number): Promise<Rubbish[]> {
+  const found: Rubbish[] = [];
+  for (const name of await namesIn(images)) found.push(...(await drafts(join(images, name), nowMs)));
   return found;
 }
 

@@ -20,6 +20,7 @@ export function fakeImage(
     size: bytes.length,
     pages: Math.ceil(bytes.length / 4096),
     compression: null,
+    storedSize: bytes.length,
     sha256: null,
   }));
   const manifest: Manifest = { ...sample, layers, files: [], ...facts };

@@ -1,7 +1,7 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { dumpArguments, readEngineLog } from '@forkpoint/engine';
+import { dumpArguments, nativeDirectory, readEngineLog } from '@forkpoint/engine';
 import { summarize } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request, Resource } from '@forkpoint/manifest';
@@ -9,6 +9,7 @@ import { rewrite } from '@forkpoint/rewrite';
 import type { TerminalSettings } from '@forkpoint/rewrite';
 import {
   cleanStale,
+  compressInPlace,
   discard,
   isUnattended,
   openDestination,
@@ -121,11 +122,15 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
       score,
       taken: dumped.taken,
     });
+    const done =
+      request.compress === undefined
+        ? manifest
+        : await compressed(destination.temporary, manifest.manifest, surroundings.home);
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     return {
       image: destination.path,
-      manifest: manifest.manifest,
-      sizes: manifest.sizes,
+      manifest: done.manifest,
+      sizes: done.sizes,
       times: { total: performance.now() - started, dump: dumped.elapsedMs, frozen: dumped.frozenMs },
     };
   } catch (error) {
@@ -255,6 +260,18 @@ function terminalFields(terminal: TerminalSettings | null): number[] | null {
   if (terminal === null) return null;
   const { iflag, oflag, cflag, lflag, line, cc } = terminal;
   return [iflag, oflag, cflag, lflag, line, ...cc];
+}
+
+/** Compresses an image that is not published yet. Throws ERR_FORKPOINT_CODEC. */
+async function compressed(
+  directory: string,
+  plain: Manifest,
+  home: string,
+): Promise<{ manifest: Manifest; sizes: Taken['sizes'] }> {
+  const addon = join(nativeDirectory(home), 'codec.node');
+  const manifest = await compressInPlace(directory, plain, { addon });
+  const pages = manifest.layers.reduce((sum, { storedSize }) => sum + storedSize, 0);
+  return { manifest, sizes: { total: bytesOf(directory), pages } };
 }
 
 function lostFinding(kind: string, what: string, pid: number | undefined, fd: number | undefined): Resource {

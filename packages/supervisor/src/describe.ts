@@ -4,6 +4,7 @@ import { machine, release } from 'node:os';
 import { join } from 'node:path';
 import type { FileSummary, ImageSummary } from '@forkpoint/image';
 import { LAYERS } from '@forkpoint/linker';
+import { FORMAT_VERSION } from '@forkpoint/manifest';
 import type {
   Manifest,
   ManifestFile,
@@ -40,7 +41,7 @@ export function describe(directory: string, facts: Facts): Manifest {
   const root = summary.processes[0];
   const command = facts.commands.get(surroundings.rootPid) ?? [];
   return {
-    formatVersion: 1,
+    formatVersion: FORMAT_VERSION,
     id: randomBytes(6).toString('hex'),
     parentId: identity.imageId,
     generation: identity.generation,
@@ -126,7 +127,7 @@ function layersOf(directory: string): ManifestLayer[] {
     .concat(layers.map((name) => `${LAYERS}/${name}`))
     .map((file) => {
       const { size } = statSync(join(directory, file));
-      return { file, size, pages: Math.ceil(size / 4096), compression: null, sha256: null };
+      return { file, size, pages: Math.ceil(size / 4096), compression: null, storedSize: size, sha256: null };
     });
 }
 

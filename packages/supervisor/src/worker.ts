@@ -6,6 +6,7 @@ import { readFileSync } from 'node:fs';
 import { placesAt } from '@forkpoint/store';
 import { report, takeCheckpoint } from './checkpoint.ts';
 import type { Job, Taken } from './checkpoint.ts';
+import { digestLater } from './digest.ts';
 import { flattenLater, mayNeedFlattening } from './flatten-later.ts';
 import { LauncherLink } from './link.ts';
 import type { Member } from './members.ts';
@@ -49,10 +50,13 @@ export async function main(): Promise<number> {
       });
       voice.published(taken);
       const mayNeed = request.link !== false && mayNeedFlattening(taken.image, surroundings);
-      if (mayNeed) link.linger();
+      link.linger();
       if (request.stop === true) link.stop();
       await link.flush();
-      if (mayNeed) await flattenLater(taken.image, { link, surroundings, sync: request.sync !== false });
+      const isPacked = request.compress !== undefined;
+      if (mayNeed && !isPacked)
+        await flattenLater(taken.image, { link, surroundings, sync: request.sync !== false });
+      await digestLater(taken.image, surroundings.home, link.hurry);
     }
     await link.flush();
     return 0;

@@ -3,6 +3,7 @@ import { diffImages, resolveImage } from '@forkpoint/store';
 import type { ComparedRegion, Difference, ImageDiff } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
+import { unpackFor } from './compress.ts';
 import { bytesText, safeText } from '../ui/format.ts';
 import { withProgress } from '../ui/progress.ts';
 import { tableLines } from '../ui/table.ts';
@@ -35,7 +36,7 @@ export function addDiff(program: Command, cli: Cli, finish: Finish): void {
       const found = await withProgress(
         cli,
         `Comparing ${a} and ${b}`,
-        async () => await diffImages(one, other),
+        async () => await diffImages(one, other, { rawOf: async (image) => await unpackFor(cli, image) }),
       );
       cli.writeOut(options.json === true ? `${JSON.stringify(found, null, 2)}\n` : text(cli, found));
       finish(0);

@@ -6,6 +6,7 @@ import { CliError } from '../error.ts';
 
 import type { AreaGroup, ImageContents } from '@forkpoint/store';
 import type { Finish } from '../program.ts';
+import { unpackFor } from './compress.ts';
 import { explainFlags, explainVariables } from '../runtimes/flags.ts';
 import type { FlagReason } from '../runtimes/flags.ts';
 import { bytesText, commandText, durationText, safeText } from '../ui/format.ts';
@@ -85,7 +86,7 @@ async function inspectRun(cli: Cli, argument: string, isJson: boolean): Promise<
 
 async function inspectImage(cli: Cli, image: string, isJson: boolean): Promise<void> {
   const manifest = await readManifest(image);
-  const contents = await readContents(image, manifest.processes[0]?.pid ?? 0);
+  const contents = await readContents(await unpackFor(cli, image), manifest.processes[0]?.pid ?? 0);
   if (isJson) {
     const { areas, descriptors, environment } = contents;
     const flags = flagsOf(manifest, contents);

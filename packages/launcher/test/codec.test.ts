@@ -1,0 +1,49 @@
+import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import { test } from 'node:test';
+import { nodeBinary } from '@forkpoint/testkit';
+import { compileShim } from './compile-shim.ts';
+
+const SCRIPT = `
+const module_ = { exports: {} };
+process.dlopen(module_, process.argv[1]);
+const { compress, decompress } = module_.exports;
+const source = Buffer.alloc(1 << 20, 'warm ');
+const packed = Buffer.alloc(source.length + 5000);
+const count = compress(source, packed, 1);
+const back = Buffer.alloc(source.length);
+const results = [count < 5000, decompress(packed.subarray(0, count), back), back.equals(source)];
+for (const damaged of [packed.subarray(0, count - 1), Buffer.concat([packed.subarray(0, count - 1), Buffer.from([7])])]) {
+  try { results.push(decompress(damaged, back)); } catch (error) { results.push(error.code); }
+}
+for (const wrong of [[], [1, 2], [source, Buffer.alloc(3), 1]]) {
+  try { results.push(compress(...wrong)); } catch (error) { results.push(error.code); }
+}
+const { zstdDecompressSync } = require('node:zlib');
+results.push(zstdDecompressSync === undefined || zstdDecompressSync(packed.subarray(0, count)).equals(source));
+console.log(JSON.stringify(results));
+`;
+
+test('the codec packs, unpacks and refuses damage on every Node.js, also beside a zstd of its own', () => {
+  const directory = mkdtempSync(join(tmpdir(), 'forkpoint-codec-'));
+  try {
+    const addon = compileShim('cc', 'codec', directory);
+    for (const major of [20, 24] as const) {
+      const out = execFileSync(nodeBinary(major), ['-e', SCRIPT, addon], {
+        encoding: 'utf8',
+        timeout: 20_000,
+      });
+      const code = 'ERR_FORKPOINT_CODEC';
+      assert.deepEqual(
+        JSON.parse(out),
+        [true, 1 << 20, true, code, code, code, code, code, true],
+        `node ${major}`,
+      );
+    }
+  } finally {
+    rmSync(directory, { recursive: true });
+  }
+});

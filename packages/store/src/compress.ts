@@ -1,0 +1,176 @@
+import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { join } from 'node:path';
+import {
+  decodeRestorePlan,
+  encodeRestorePlan,
+  packManifest,
+  packPlan,
+  serializeManifest,
+  storedName,
+  unpackManifest,
+} from '@forkpoint/manifest';
+import type { Manifest, PackedLayer, RestorePlan } from '@forkpoint/manifest';
+import { openCodecPool } from './codec-pool.ts';
+import { recordDigests } from './digests.ts';
+import type { DigestOptions } from './digests.ts';
+import { StoreError } from './error.ts';
+import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { linkOrCopy } from './link-or-copy.ts';
+import { packFile, unpackFile } from './packing.ts';
+import type { Watch } from './packing.ts';
+import { linkRest, rewriteImage } from './rewrite-image.ts';
+import type { RewriteOptions } from './rewrite-image.ts';
+import { CHUNK_BYTES } from './seek-table.ts';
+
+/** How an image is compressed or decompressed. */
+export interface CompressOptions extends RewriteOptions, Watch, DigestOptions {
+  /** File of the codec's addon. */
+  readonly addon: string;
+  readonly signal?: AbortSignal | undefined;
+}
+
+/** What compressing or decompressing came to. */
+export interface Compressed {
+  readonly image: string;
+  readonly manifest: Manifest;
+  /** False when it was so already. */
+  readonly isChanged: boolean;
+  readonly rawBytes: number;
+  readonly storedBytes: number;
+}
+
+/** Compresses the layers of an image, each by itself. The image is replaced at once. Throws what rewriteImage and packFile throw. */
+export async function compressImage(image: string, options: CompressOptions): Promise<Compressed> {
+  const manifest = await readManifest(image);
+  if (manifest.layers.every(({ compression }) => compression !== null)) return told(image, manifest, false);
+  if (manifest.layers.some(({ compression }) => compression !== null)) throw mixed(image);
+  let packed = manifest;
+  const path = await rewriteImage(image, options, async (directory) => {
+    await linkRest(image, directory, new Set(manifest.layers.map(({ file }) => file)));
+    packed = await packLayers(image, directory, manifest, options);
+    await recordDigests(directory, digestsOnly(options));
+  });
+  return told(path, packed, true);
+}
+
+/** Decompresses the layers of an image. The image is replaced at once. Throws what rewriteImage and unpackFile throw. */
+export async function decompressImage(image: string, options: CompressOptions): Promise<Compressed> {
+  const manifest = await readManifest(image);
+  if (manifest.layers.every(({ compression }) => compression === null)) return told(image, manifest, false);
+  const raw = unpackManifest(manifest);
+  const path = await rewriteImage(image, options, async (directory) => {
+    await linkRest(image, directory, new Set(manifest.layers.map(storedName)));
+    await unpackLayers(image, directory, manifest, options);
+    await writeDescription(directory, raw, await readPlan(image));
+    await recordDigests(directory, digestsOnly(options));
+  });
+  return told(path, raw, true);
+}
+
+/** Compresses the layers of an image that is not published yet, where it lies. Returns its new manifest. */
+export async function compressInPlace(
+  directory: string,
+  manifest: Manifest,
+  options: Pick<CompressOptions, 'addon' | 'signal' | 'onBytes'>,
+): Promise<Manifest> {
+  const packed = await packLayers(directory, directory, manifest, options);
+  for (const { file } of manifest.layers) await rm(join(directory, file));
+  return packed;
+}
+
+/** Packs the layers of `image` into `directory` and writes manifest and plan there. */
+async function packLayers(
+  image: string,
+  directory: string,
+  manifest: Manifest,
+  options: Pick<CompressOptions, 'addon' | 'signal' | 'onBytes'>,
+): Promise<Manifest> {
+  const packed = new Map<string, PackedLayer>();
+  const pool = openCodecPool(options.addon, chunksOf(manifest));
+  try {
+    for (const { file } of manifest.layers) {
+      const target = join(directory, storedName({ file, compression: 'zstd' }));
+      const { packedSize, sha256 } = await packFile(join(image, file), target, pool, options);
+      packed.set(file, { storedSize: packedSize, sha256 });
+    }
+  } finally {
+    await pool.close();
+  }
+  const result = packManifest(manifest, packed);
+  await writeDescription(directory, result, await readPlan(image));
+  return result;
+}
+
+/** Unpacks the layers of `image` into `directory`; those that `known` finds elsewhere get a link. Throws what unpackFile throws. */
+export async function unpackLayers(
+  image: string,
+  directory: string,
+  manifest: Manifest,
+  options: Pick<CompressOptions, 'addon' | 'signal' | 'onBytes'> & {
+    readonly known?: (layer: Manifest['layers'][number]) => Promise<string | undefined>;
+  },
+): Promise<void> {
+  const pool = openCodecPool(options.addon, chunksOf(manifest));
+  try {
+    await mkdir(join(directory, 'layers'), { mode: 0o700, recursive: true });
+    for (const layer of manifest.layers) {
+      const target = join(directory, layer.file);
+      const same = await options.known?.(layer);
+      if (same !== undefined) await linkOrCopy(same, target);
+      else if (layer.compression === null) await linkOrCopy(join(image, layer.file), target);
+      else {
+        await checkStored(image, layer);
+        const from = join(image, storedName(layer));
+        await unpackFile(from, target, pool, { ...options, rawSize: layer.size, sha256: layer.sha256 });
+      }
+    }
+  } finally {
+    await pool.close();
+  }
+}
+
+async function checkStored(image: string, layer: Manifest['layers'][number]): Promise<void> {
+  const name = storedName(layer);
+  const { size } = await stat(join(image, name));
+  if (size === layer.storedSize) return;
+  throw new StoreError(
+    'ERR_FORKPOINT_IMAGE_INVALID',
+    `the image's file ${name} has ${size} bytes instead of ${layer.storedSize}`,
+    { hint: `Run \`forkpoint verify --repair ${image}\`` },
+  );
+}
+
+async function readPlan(image: string): Promise<RestorePlan> {
+  return decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+}
+
+async function writeDescription(directory: string, manifest: Manifest, plan: RestorePlan): Promise<void> {
+  for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE]) await rm(join(directory, name), { force: true });
+  const changed = encodeRestorePlan(packPlan(plan, manifest));
+  await writeFile(join(directory, MANIFEST_FILE), serializeManifest(manifest), { mode: 0o600 });
+  await writeFile(join(directory, RESTORE_PLAN_FILE), changed, { mode: 0o600 });
+}
+
+function digestsOnly({ memory, signal }: CompressOptions): DigestOptions {
+  return { signal, ...(memory === undefined ? {} : { memory }) };
+}
+
+function chunksOf({ layers }: Manifest): number {
+  return layers.reduce((sum, { size }) => sum + Math.ceil(size / CHUNK_BYTES), 0);
+}
+
+function told(image: string, manifest: Manifest, isChanged: boolean): Compressed {
+  const rawBytes = manifest.layers.reduce((sum, { size }) => sum + size, 0);
+  const storedBytes = manifest.layers.reduce((sum, { storedSize }) => sum + storedSize, 0);
+  return { image, manifest, isChanged, rawBytes, storedBytes };
+}
+
+function mixed(image: string): StoreError {
+  return new StoreError(
+    'ERR_FORKPOINT_REWRITE',
+    `some layers of ${image} are compressed and others are not`,
+    {
+      hint: `Run \`forkpoint decompress ${image}\` first`,
+    },
+  );
+}

@@ -1,0 +1,228 @@
+import assert from 'node:assert/strict';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { restoreAnywhere, startServer } from './helpers.ts';
+import { detach, logged, logOf, revive } from './pods.ts';
+
+/** An image as `ls --json` and `tree --json` tell it. */
+interface Shown {
+  readonly name: string;
+  readonly path: string;
+  readonly id: string;
+  readonly ownBytes: number;
+  readonly sharedBytes: number;
+  readonly compression: string | null;
+  readonly runs: readonly { readonly name: string }[];
+  readonly children: readonly Shown[];
+}
+
+/** A verification as `verify --json` tells it. */
+interface Verified {
+  readonly hasDigests: boolean;
+  readonly problems: readonly { readonly kind: string; readonly file: string }[];
+  readonly repaired: readonly unknown[];
+}
+
+/** Asks a pulse program for a sign of life and returns the digest of its memory. */
+async function beat(person: Person, id: string): Promise<string> {
+  const before = [...logOf(person, id).matchAll(/^beat /gm)].length;
+  assert.equal((await person.finish(['kill', id, '--signal', 'USR1'])).code, 0);
+  return await eventually(
+    () => [...logOf(person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1],
+    `run ${id} answering`,
+  );
+}
+
+async function succeed(person: Person, ...words: string[]): Promise<string> {
+  const { code, stdout, stderr } = await person.finish(words);
+  assert.equal(code, 0, `${words.join(' ')}: ${stderr}${stdout}`);
+  return stdout;
+}
+
+describe('the images of a store', () => {
+  let person: Person;
+  let digest: string;
+  before(async () => {
+    person = createPerson();
+    const id = await detach(
+      person,
+      [nodeBinary(24), programPath('pulse.mjs'), 'big', '8'],
+      ['--name', 'pulse'],
+    );
+    await logged(person, id, /^up$/m);
+    digest = await beat(person, id);
+    await person.json(['checkpoint', id, 'base', '--label', 'app=pulse']);
+    await person.json(['checkpoint', id, 'packed', '--compress', '--label', 'app=packed', '--stop']);
+  });
+  after(async () => await person.leave());
+
+  test('a compressed one restores, the second time from the cache, whose pages both share', async () => {
+    const { layers } = (await person.json(['inspect', 'packed'])) as { layers: { compression: string }[] };
+    assert.ok(layers.every(({ compression }) => compression === 'zstd'));
+    const clones = [await revive(person, 'packed'), await revive(person, 'packed')];
+    for (const clone of clones) assert.equal(await beat(person, clone), digest);
+    const cached = readdirSync(join(person.home, 'cache/unpacked'));
+    assert.equal(cached.length, 1);
+    const inodes = clones.map((clone) => {
+      const directory = join(person.home, 'runs', clone, 'ctl/layers');
+      return readdirSync(directory).map((name) => statSync(join(directory, name)).ino);
+    });
+    assert.deepEqual(inodes[0], inodes[1]);
+    for (const clone of clones) await succeed(person, 'kill', clone, '--signal', 'KILL');
+  });
+
+  test('are listed with what runs from them, stand in their lineage, and differ where the program went on', async () => {
+    const clone = await revive(person, 'base', ['--name', 'clone']);
+    await beat(person, clone);
+    await person.json(['checkpoint', clone, 'next']);
+    const listed = (await person.json(['ls', '--label', 'app=pulse'])) as Shown[];
+    assert.deepEqual(
+      listed.map(({ name, runs }) => [name, runs.map((run) => run.name)]),
+      [['base', ['clone']]],
+    );
+    const trees = (await person.json(['tree'])) as Shown[];
+    const base = trees.find(({ name }) => name === 'base');
+    const [next] = base?.children ?? [];
+    assert.equal(next?.name, 'next');
+    assert.ok(next.sharedBytes > 8 << 20, 'the blocks of the program are stored once');
+    const compared = (await person.json(['diff', 'base', 'next'])) as {
+      pages: { compared: number; changed: number };
+      processes: { added: unknown[]; removed: unknown[] };
+    };
+    assert.deepEqual([compared.processes.added, compared.processes.removed], [[], []]);
+    const { changed, compared: pages } = compared.pages;
+    assert.ok(changed > 0 && changed < pages / 10, `${changed} of ${pages} pages`);
+    const packed = (await person.json(['diff', 'base', 'packed'])) as typeof compared;
+    assert.ok(packed.pages.changed < pages / 10);
+    const used = (await person.json(['du'])) as { totalBytes: number; images: Shown[] };
+    assert.ok(used.totalBytes < used.images.reduce((sum, one) => sum + one.ownBytes + one.sharedBytes, 0));
+    assert.match(await succeed(person, 'tree'), /^base .*\n└─ next /m);
+  });
+
+  test('a run is restored from the newest image with a label, and unknown labels are told', async () => {
+    const { code, stdout, stderr } = await person.finish(['restore', '--label', 'app=pulse', '-d']);
+    assert.equal(code, 0, stderr);
+    assert.equal(await beat(person, stdout.trim()), digest);
+    await succeed(person, 'kill', stdout.trim());
+    const unknown = await person.finish(['restore', '--label', 'app=nothing', '-d']);
+    assert.equal(unknown.code, 125);
+    assert.match(unknown.stderr, /no image of the store has the label app=nothing/i);
+  });
+
+  test('have digests soon after they were taken; damage is found, named, and repaired from another image', async () => {
+    await eventually(
+      () => (['base', 'next', 'packed'].every(hasDigests) ? true : undefined),
+      'the digests of all images',
+    );
+    await succeed(person, 'verify');
+    const layers = join(person.home, 'images/next/layers');
+    const name = readdirSync(layers).find((one) => statSync(join(layers, one)).size > 8 << 20) ?? '';
+    // What is shared is one file: the damage is in a copy.
+    const shared = join(layers, name);
+    const copy = readFileSync(shared);
+    copy[copy.length - 5] = (copy[copy.length - 5] ?? 0) ^ 1;
+    await succeed(person, 'rm', 'packed');
+    const replaced = person.start(['sh', '-c', 'rm "$0" && cat > "$0" && chmod 600 "$0"', shared]);
+    replaced.child.stdin?.end(copy);
+    assert.equal((await replaced.end()).code, 0);
+    const { code, stdout } = await person.finish(['verify', 'next', '--json']);
+    const [found] = JSON.parse(stdout) as Verified[];
+    assert.deepEqual([code, found?.problems.map(({ file }) => file)], [1, [`layers/${name}`]]);
+    const [repaired] = (await person.json(['verify', 'next', '--repair'])) as Verified[];
+    assert.deepEqual([repaired?.problems, repaired?.repaired.length], [[], 1]);
+    truncateSync(join(person.home, 'images/next/restore.plan'), 100);
+    const { stdout: torn } = await person.finish(['verify', 'next']);
+    assert.match(torn, /restore\.plan/);
+  });
+
+  const hasDigests = (name: string): boolean => existsSync(join(person.home, 'images', name, 'digests.json'));
+
+  test('go when nothing runs from them; what killed commands have left goes with gc', async () => {
+    const busy = await person.finish(['rm', 'base']);
+    assert.equal(busy.code, 1);
+    assert.match(busy.stderr, /programs run from the image .*\nCaused by: Clone/i);
+    await succeed(person, 'rm', 'base', '--dry-run', '--force');
+    await succeed(person, 'rm', 'base', 'next', '--force');
+    await beat(person, ((await person.json(['ps'])) as { id: string }[])[0]?.id ?? '');
+    await succeed(person, 'gc', '--cache-age', '0s');
+    assert.deepEqual(readdirSync(join(person.home, 'images')), []);
+    assert.equal((await succeed(person, 'ls', '--json')).trim(), '[]');
+  });
+});
+
+describe('JDK-8339663 again, with compression: images over each other on one path', () => {
+  test('plain, linked, incremental and compressed, in random order, 25 times: each restores with its own state', async (context) => {
+    const person = createPerson();
+    const seed = Date.now() % 1_000_000;
+    context.diagnostic(`seed ${seed}`);
+    try {
+      const { run, port } = await startServer(person);
+      const path = join(person.scratch, 'one-path');
+      await person.json(['checkpoint', run.id, path]);
+      const first = await restoreAnywhere(person, path);
+      const sources = [
+        { id: run.id, port },
+        { id: first.run.id, port: first.port },
+      ];
+      const forms: readonly (readonly string[])[] = [[], ['--no-link'], ['--compress'], ['--no-link', '--compress']];
+      const kinds = sources.flatMap((source) => forms.map((flags) => ({ source, flags })));
+      const alive = new Map<string, { port: number; count: number }>();
+      let random = seed;
+      for (let round = 0; round < 25; round++) {
+        random = (random * 1_103_515_245 + 12_345) % 2 ** 31;
+        const { source, flags } = kinds[random % kinds.length] ?? { source: sources[0], flags: [] };
+        if (source === undefined) continue;
+        const count = await hits(source.port);
+        await person.json(['checkpoint', source.id, path, ...flags]);
+        if (random % 5 === 0)
+          await person.json([flags.includes('--compress') ? 'decompress' : 'compress', path]);
+        const restored = await restoreAnywhere(person, path);
+        assert.equal(await hits(restored.port), count + 1, `round ${round}: ${flags.join(' ')}`);
+        const key = `${source.id} ${flags.join(' ')}`;
+        const before = alive.get(key);
+        if (before !== undefined) assert.equal(await hits(before.port), before.count + 1);
+        alive.set(key, { port: restored.port, count: count + 1 });
+      }
+      for (const { port: old, count } of alive.values()) assert.ok((await hits(old)) > count);
+      assert.match(await fetchText(first.port, '/item/19999'), /value 19999/);
+      assert.deepEqual(
+        readdirSync(person.scratch).filter((name) => name.includes('.tmp')),
+        [],
+      );
+    } finally {
+      await person.leave();
+    }
+  });
+});
+
+async function hits(port: number): Promise<number> {
+  return (JSON.parse(await fetchText(port, '/')) as { hits: number }).hits;
+}
+
+test('two users share a store that neither may write to', async () => {
+  const owner = createPerson();
+  const guest = createPerson();
+  try {
+    const id = await detach(owner, [nodeBinary(24), programPath('pulse.mjs')]);
+    await logged(owner, id, /^up$/m);
+    await owner.json(['checkpoint', id, './shared', '--compress', '--stop']);
+    const image = join(owner.scratch, 'shared');
+    for (const words of [
+      ['chmod', '-R', 'a+rX,a-w', image],
+      ['chmod', 'a+rx', owner.scratch],
+    ])
+      assert.equal((await owner.start(words).end()).code, 0);
+    await succeed(guest, 'verify', image, '--json');
+    assert.match(await succeed(guest, 'ls', owner.scratch), /shared/);
+    await succeed(guest, 'inspect', image);
+    const refused = await guest.finish(['decompress', image]);
+    if (guest.uid !== owner.uid) assert.notEqual(refused.code, 0);
+    writeFileSync(join(owner.scratch, 'x'), '');
+  } finally {
+    await owner.leave();
+    await guest.leave();
+  }
+});
