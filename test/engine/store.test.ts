@@ -167,14 +167,20 @@ describe('JDK-8339663 again, with compression: images over each other on one pat
         { id: run.id, port },
         { id: first.run.id, port: first.port },
       ];
-      const forms: readonly (readonly string[])[] = [[], ['--no-link'], ['--compress'], ['--no-link', '--compress']];
+      const forms: readonly (readonly string[])[] = [
+        [],
+        ['--no-link'],
+        ['--compress'],
+        ['--no-link', '--compress'],
+      ];
       const kinds = sources.flatMap((source) => forms.map((flags) => ({ source, flags })));
       const alive = new Map<string, { port: number; count: number }>();
       let random = seed;
       for (let round = 0; round < 25; round++) {
         random = (random * 1_103_515_245 + 12_345) % 2 ** 31;
-        const { source, flags } = kinds[random % kinds.length] ?? { source: sources[0], flags: [] };
-        if (source === undefined) continue;
+        const kind = kinds[random % kinds.length];
+        assert.ok(kind !== undefined);
+        const { source, flags } = kind;
         const count = await hits(source.port);
         await person.json(['checkpoint', source.id, path, ...flags]);
         if (random % 5 === 0)

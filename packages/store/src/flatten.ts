@@ -8,6 +8,7 @@ import { setTimeout as delay } from 'node:timers/promises';
 import type { Assembly, FlattenPlan, Fragmentation, RangeReader } from '@forkpoint/linker';
 import { decodeRestorePlan, encodeRestorePlan, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
+import { DIGESTS_FILE } from './digests.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
@@ -200,7 +201,7 @@ async function fill(
   for (const [name, content] of plan.files) await writeFile(join(directory, name), content, { mode: 0o600 });
   for (const entry of await readdir(image, { withFileTypes: true })) {
     // The manifest and the plan are written anew, and other directories than that of the layers are none of ours.
-    const isRewritten = [MANIFEST_FILE, RESTORE_PLAN_FILE, PREFETCH_FILE].includes(entry.name);
+    const isRewritten = [MANIFEST_FILE, RESTORE_PLAN_FILE, PREFETCH_FILE, DIGESTS_FILE].includes(entry.name);
     if (!entry.isFile() || made.has(entry.name) || isRewritten) continue;
     bytes += await linkOrCopy(join(image, entry.name), join(directory, entry.name));
   }
@@ -251,7 +252,7 @@ async function layersOf(
       const known = made.has(file) ? undefined : manifest.layers.find((layer) => layer.file === file);
       if (known !== undefined) return known;
       const { size } = await stat(join(directory, file));
-      return { file, size, pages: Math.ceil(size / 4096), compression: null, sha256: null };
+      return { file, size, pages: Math.ceil(size / 4096), compression: null, storedSize: size, sha256: null };
     }),
   );
 }
