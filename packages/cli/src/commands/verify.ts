@@ -114,7 +114,11 @@ async function unpackedImages(cli: Cli): Promise<string[]> {
 
 function text(cli: Cli, { image, problems, repaired, hasDigests, bytes }: Outcome): string {
   const lines = repaired.map(({ file, from }) => `  ${file}: repaired from ${from}`);
-  lines.push(...problems.map(({ message }: Problem) => `  ${message}`));
+  lines.push(
+    ...problems.map(({ file, message }: Problem) =>
+      message.includes(file) ? `  ${message}` : `  ${file}: ${message}`,
+    ),
+  );
   const state =
     problems.length > 0
       ? cli.paintOut('error', 'damaged')
