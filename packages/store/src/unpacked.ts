@@ -36,7 +36,8 @@ export async function unpackedDirectory(
     await mkdir(temporary, { mode: 0o700 });
     await linkRest(image, temporary, new Set(manifest.layers.map(storedName)));
     // The launcher reads these from where it reads the rest.
-    for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE]) await linkOrCopy(join(image, name), join(temporary, name));
+    for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE])
+      await linkOrCopy(join(image, name), join(temporary, name));
     await unpackLayers(image, temporary, manifest, {
       ...options,
       known: async (layer) => await knownLayer(parent, layer),
