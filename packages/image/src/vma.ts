@@ -17,6 +17,7 @@ export const AREA_GUARD = 1 << 16;
 /** Flags of mmap(2) as images hold them. */
 export const MAP_SHARED = 0x01;
 export const MAP_PRIVATE = 0x02;
+export const MAP_DROPPABLE = 0x08;
 export const MAP_ANONYMOUS = 0x20;
 export const MAP_GROWSDOWN = 0x100;
 export const MAP_LOCKED = 0x2000;

@@ -11,62 +11,102 @@ export interface Run {
 /** Reads `length` bytes at `offset` of the pages file. */
 export type PagesReader = (offset: number, length: number) => Uint8Array;
 
-/** glibc lets the kernel choose, and the kernel allots downwards from near the stack: nothing of glibc's lies lower. */
-const MMAP_LOWEST = 0x7d00_0000_0000;
+/** A chunk that begins in a page: the page that holds its header, and where the chunk ends. */
+interface Found {
+  readonly page: number;
+  readonly end: number;
+}
+
+/**
+ * Where glibc's mmapped chunks are: it lets the kernel choose, which allots downwards from near the stack, or with an
+ * unlimited stack upwards from a third of the address space, plus at most 1 TiB of randomness (arch/x86/mm/mmap.c).
+ */
+const PLACES: readonly (readonly [from: number, to: number])[] = [
+  [0x2aaa_0000_0000, 0x2d00_0000_0000],
+  [0x7d00_0000_0000, 0x8000_0000_0000],
+];
 const HEADER_BYTES = 16;
 const IS_MMAPPED = 2;
-const FLAG_BITS = 0xfff;
+/** Low bits of a size: PREV_INUSE, IS_MMAPPED, NON_MAIN_ARENA. */
+const FLAG_BITS = 7;
+/**
+ * Where in a page a header can stand: at its start, or 16 bytes before an aligned address when the chunk comes from
+ * memalign(3). `prev_size` is then the distance to the start of the mapping.
+ */
+const HEADER_OFFSETS = [0, 48, 112, 240, 496, 1008, 2032, 4080];
 /** Pages that are read at once while searching. */
 const BLOCK_PAGES = 256;
 
 /**
- * Returns the addresses of the first pages of glibc's mmapped chunks in an area. Those pages stay anonymous, so that a
+ * Returns the addresses of the pages that hold headers of glibc's mmapped chunks. Those pages stay anonymous, so that a
  * later mremap(2) of the chunk meets two areas and fails with EFAULT, upon which glibc copies (malloc/malloc.c,
  * mremap_chunk); on a file mapping it would show whatever follows in the file.
  *
- * A chunk begins a page with `prev_size` 0 and a size whose low bits say "mmapped", ends at a page, and lies within the
- * area. From one chunk the next is found by its size; only where no chunk begins is every page looked at.
+ * A header's size says "mmapped", start and end of the chunk are page bounds, and it ends before `limit`, the end of the
+ * private memory around the runs. From one chunk the next is found by its size; only where no chunk begins is every
+ * page looked at.
  */
-export function chunkHeaders(runs: readonly Run[], areaEnd: number, read: PagesReader): Set<number> {
+export function chunkHeaders(runs: readonly Run[], limit: number, read: PagesReader): Set<number> {
   const headers = new Set<number>();
   let skip = 0;
   for (const run of runs) {
     const runEnd = run.address + run.pages * PAGE_SIZE;
+    if (!PLACES.some(([from, to]) => from <= run.address && run.address < to)) continue;
     let at = Math.max(run.address, skip);
-    while (at < runEnd && at >= MMAP_LOWEST) {
-      const size = chunkSize(read(run.offset + at - run.address, HEADER_BYTES), 0, at, areaEnd);
-      if (size !== null) {
-        headers.add(at);
-        skip = at + size;
-        at = skip;
-        continue;
-      }
-      const found = search(run, at + PAGE_SIZE, runEnd, areaEnd, read);
+    while (at < runEnd) {
+      const first = read(run.offset + at - run.address, HEADER_BYTES);
+      const end = chunkEnd(first, 0, 0, at, limit);
+      const found = end === null ? search(run, at, runEnd, limit, read) : { page: at, end };
       if (found === null) break;
-      at = found;
+      headers.add(found.page);
+      skip = found.end;
+      at = skip;
     }
   }
   return headers;
 }
 
-/** Returns the first address from `from` on where a chunk begins; null when there is none in the run. */
-function search(run: Run, from: number, runEnd: number, areaEnd: number, read: PagesReader): number | null {
+/** Returns the first page from `from` on that holds a header; null when there is none in the run. */
+function search(run: Run, from: number, runEnd: number, limit: number, read: PagesReader): Found | null {
   for (let block = from; block < runEnd; block += BLOCK_PAGES * PAGE_SIZE) {
     const length = Math.min(BLOCK_PAGES * PAGE_SIZE, runEnd - block);
     const bytes = read(run.offset + block - run.address, length);
     for (let page = 0; page < bytes.length; page += PAGE_SIZE) {
-      if (chunkSize(bytes, page, block + page, areaEnd) !== null) return block + page;
+      for (const offset of HEADER_OFFSETS) {
+        const end = chunkEnd(bytes, page, offset, block + page, limit);
+        if (end !== null) return { page: block + page, end };
+      }
     }
   }
   return null;
 }
 
-function chunkSize(bytes: Uint8Array, at: number, address: number, areaEnd: number): number | null {
+/** Returns where the chunk ends whose header stands at `offset` of the page at `address`; null when there is none. */
+function chunkEnd(
+  bytes: Uint8Array,
+  page: number,
+  offset: number,
+  address: number,
+  limit: number,
+): number | null {
+  const at = page + offset;
   if (bytes.length < at + HEADER_BYTES) return null;
-  const view = new DataView(bytes.buffer, bytes.byteOffset + at, HEADER_BYTES);
-  if (view.getUint32(0, true) !== 0 || view.getUint32(4, true) !== 0) return null;
-  const low = view.getUint32(8, true);
+  // Most pages are told apart here, so nothing is built before.
+  const previous = word(bytes, at);
+  if (offset === 4080 ? (previous & 0xfff) !== 4080 : previous !== offset) return null;
+  const low = word(bytes, at + 8);
   if ((low & FLAG_BITS) !== IS_MMAPPED) return null;
-  const size = view.getUint32(12, true) * 2 ** 32 + low - IS_MMAPPED;
-  return size >= PAGE_SIZE && address + size <= areaEnd ? size : null;
+  const before = previous + word(bytes, at + 4) * 2 ** 32;
+  const size = word(bytes, at + 12) * 2 ** 32 + low - IS_MMAPPED;
+  const end = address + offset + size;
+  return size >= HEADER_BYTES && before <= address + offset && end % PAGE_SIZE === 0 && end <= limit
+    ? end
+    : null;
+}
+
+function word(bytes: Uint8Array, at: number): number {
+  return (
+    ((bytes[at] ?? 0) | ((bytes[at + 1] ?? 0) << 8) | ((bytes[at + 2] ?? 0) << 16)) +
+    (bytes[at + 3] ?? 0) * 2 ** 24
+  );
 }

@@ -1,27 +1,67 @@
-import { AREA_FILE_PRIVATE } from '@forkpoint/image';
-import type { ImageDirectory } from '@forkpoint/image';
+import { AREA_FILE_PRIVATE, PROT_EXEC } from '@forkpoint/image';
+import type { ImageDirectory, vma_entry } from '@forkpoint/image';
 import type { ProcessFacts } from './policy.ts';
 
-/** Returns what the policy needs to know of a process of an image. `shimName` is the file name of the preload shim. */
+/** What is known of the surroundings of an image. */
+export interface LinkSurroundings {
+  /** Where the layers are bound in the pod. */
+  readonly layersPath: string;
+  /** File name of the preload shim; a process that has not mapped it keeps its memory anonymous. */
+  readonly shimName: string;
+  /** Tells whether a mapped file holds code that makes system calls without the libc, past every preload. */
+  readonly makesOwnCalls: (path: string) => boolean;
+}
+
+/** glibc, whose own calls of madvise(2) and mremap(2) are known to do no harm; musl's are not. */
+const GLIBC = /\/libc(-2\.\d+)?\.so(\.6)?$/;
+/** Archives of classes, which the JVM maps privately and relocates. */
+const ARCHIVE = /\.jsa$/;
+
+/** Returns what the policy needs to know of one process of an image. Throws ImageError. */
 export function factsOf(
   image: ImageDirectory,
   pid: number,
   threads: readonly number[],
-  shimName: string,
+  surroundings: LinkSurroundings,
 ): ProcessFacts {
-  const stackPointers = [pid, ...threads].flatMap((thread) => {
-    const pointer = image.entries('core', `core-${thread}.img`)[0]?.message.threadInfo?.gpregs?.sp;
-    return pointer === undefined ? [] : [pointer];
-  });
   const mm = image.entries('mm', `mm-${pid}.img`)[0]?.message;
-  const shims = new Set(
+  const areas = mm?.vmas ?? [];
+  const paths = pathsOf(image, areas);
+  const loaded = new Set(
+    areas.filter(({ prot }) => (prot & PROT_EXEC) !== 0).map(({ shmid }) => paths.get(Number(shmid))),
+  );
+  const mapped = [...paths.values()];
+  const steady = [...paths].filter(
+    ([, path]) => loaded.has(path) || ARCHIVE.test(path) || path.startsWith(`${surroundings.layersPath}/`),
+  );
+  return {
+    stackPointers: [pid, ...threads].flatMap((thread) => {
+      const pointer = image.entries('core', `core-${thread}.img`)[0]?.message.threadInfo?.gpregs?.sp;
+      return pointer === undefined ? [] : [pointer];
+    }),
+    shown:
+      mm === undefined
+        ? []
+        : [
+            [mm.mmArgStart, mm.mmArgEnd],
+            [mm.mmEnvStart, mm.mmEnvEnd],
+          ],
+    hasShim:
+      mapped.some((path) => path.endsWith(`/${surroundings.shimName}`)) &&
+      mapped.some((path) => GLIBC.test(path)),
+    hasOwnCalls: [...loaded].some((path) => path !== undefined && surroundings.makesOwnCalls(path)),
+    steadyFiles: new Set(steady.map(([id]) => id)),
+  };
+}
+
+/** Paths of the files that are mapped privately, by their id. */
+function pathsOf(image: ImageDirectory, areas: readonly vma_entry[]): Map<number, string> {
+  const ids = new Set(
+    areas.filter(({ status }) => (status & AREA_FILE_PRIVATE) !== 0).map(({ shmid }) => Number(shmid)),
+  );
+  return new Map(
     image
       .entries('files', 'files.img')
-      .filter(({ message }) => message.reg?.name.endsWith(`/${shimName}`) === true)
-      .map(({ message }) => message.id),
+      .flatMap(({ message: { id, reg } }) => (ids.has(id) && reg ? [[id, reg.name] as const] : [])),
   );
-  const hasShim =
-    mm?.vmas.some((area) => (area.status & AREA_FILE_PRIVATE) !== 0 && shims.has(Number(area.shmid))) ===
-    true;
-  return { stackPointers, hasShim };
 }

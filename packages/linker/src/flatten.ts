@@ -111,7 +111,7 @@ function flattenOne(
     const name = layers.get(id);
     return name === undefined ? undefined : { name: `${LAYERS}/${name}`, size: layerSize(name) };
   };
-  const facts = factsOf(image, process.pid, process.threads, options.shimName);
+  const facts = factsOf(image, process.pid, process.threads, options);
   const flat = flattenProcess(
     { areas: mm.vmas, runs, pages, layerOf, facts },
     {

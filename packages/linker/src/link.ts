@@ -6,25 +6,27 @@ import {
   pageRuns,
   regularFile,
 } from '@forkpoint/image';
-import type { ImageSource } from '@forkpoint/image';
+import type { ImageSource, MessageFile, vma_entry } from '@forkpoint/image';
+import { bytesOf, mappedRanges, moveOffsets } from './compact.ts';
+import type { Range } from './compact.ts';
 import { factsOf } from './facts.ts';
+import type { LinkSurroundings } from './facts.ts';
 import { linkProcess } from './link-process.ts';
-import type { LinkReport } from './link-process.ts';
+import type { LinkedMemory, LinkReport } from './link-process.ts';
 import { pagemapWith } from './pieces.ts';
+import type { ParentMemory } from './share.ts';
 
 /** Reads `length` bytes at `offset` of a file of the image. */
 export type RangeReader = (name: string, offset: number, length: number) => Uint8Array;
 
 /** How an image is linked. */
-export interface LinkOptions {
-  /** Where the layers are bound in the pod. */
-  readonly layersPath: string;
+export interface LinkOptions extends LinkSurroundings {
   /** Names the layer that a process's pages become; unique among all images. */
   readonly layerName: (pid: number) => string;
   /** Shortest run that is linked, in pages; 8 when absent: measured, see bench/NOTES.md. */
   readonly threshold?: number;
-  /** File name of the preload shim; a process that has not mapped it keeps its memory anonymous. */
-  readonly shimName: string;
+  /** Changes of mapped file in address order that a restore bears. */
+  readonly changesMax?: number;
 }
 
 /** One pages file that becomes a layer. */
@@ -34,8 +36,10 @@ export interface LayerMove {
   readonly pages: string;
   /** Name of the layer. */
   readonly layer: string;
-  /** What CRIU's pages file keeps: ranges of the layer, in bytes, one behind the other. */
-  readonly left: readonly { readonly offset: number; readonly length: number }[];
+  /** What the layer holds of the pages file, one behind the other; null when it is the whole file, renamed. */
+  readonly holds: readonly Range[] | null;
+  /** What CRIU's pages file keeps of itself, one behind the other. */
+  readonly left: readonly Range[];
 }
 
 /** A linked image, before anything is moved. */
@@ -47,20 +51,32 @@ export interface LinkResult {
   readonly reports: ReadonlyMap<number, LinkReport>;
 }
 
+/** One process under way. */
+interface Linked {
+  readonly pid: number;
+  readonly fileId: number;
+  readonly pages: string;
+  readonly memory: MessageFile<'mm'>;
+  readonly areas: readonly vma_entry[];
+  readonly result: LinkedMemory;
+}
+
 /** Shortest run that is linked, in pages. */
 export const DEFAULT_THRESHOLD = 8;
 
 /**
  * Links an image: stored private memory becomes private mappings of page files, which a restore maps instead of reading.
  * Each process gets a page file of its own: CRIU takes equal areas of parent and child on one file for copy-on-write
- * copies (criu/mem.c, check_cow_vmas). Pure: reads from `source` and `read`, and says what has to be moved. Throws ImageError.
+ * copies (criu/mem.c, check_cow_vmas). For what really is equal at the same address that is right, and such pages are
+ * mapped from the parent's. Pure: reads from `source` and `read`, and says what has to be moved. Throws ImageError.
  */
 export function link(source: ImageSource, read: RangeReader, options: LinkOptions): LinkResult {
   const image = new ImageDirectory(source);
   const files = image.require('files', 'files.img');
-  const moves: LayerMove[] = [];
   const reports = new Map<number, LinkReport>();
   const changed = new Map<string, Uint8Array>();
+  const family = new Family(read);
+  const linked: Linked[] = [];
   let nextFile = files.entries.reduce((most, { message }) => Math.max(most, message.id), 0) + 1;
   for (const { message: process } of image.require('pstree', 'pstree.img').entries) {
     const memory = image.find('mm', `mm-${process.pid}.img`);
@@ -69,39 +85,74 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
     if (memory === undefined || pagemap === undefined || mm === undefined) continue;
     const pages = `pages-${pagemap.head.pagesId}.img`;
     const fileId = nextFile++;
-    const layer = options.layerName(process.pid);
     const runs = pageRuns(pagemap);
-    const linked = linkProcess(
-      mm.vmas,
-      runs,
-      factsOf(image, process.pid, process.threads, options.shimName),
-      {
-        fileId,
-        threshold: options.threshold ?? DEFAULT_THRESHOLD,
-        read: (offset, length) => read(pages, offset, length),
-      },
-    );
-    reports.set(process.pid, linked.report);
-    if (linked.report.linked === 0) continue;
-    mm.vmas = [...linked.areas];
-    files.entries.push({
-      message: regularFile(fileId, `${options.layersPath}/${layer}`, 0o100000),
-      payload: new Uint8Array(0),
+    const parent = family.memoryOf(process.ppid);
+    const result = linkProcess(mm.vmas, runs, factsOf(image, process.pid, process.threads, options), {
+      fileId,
+      threshold: options.threshold ?? DEFAULT_THRESHOLD,
+      read: (offset, length) => read(pages, offset, length),
+      ...(parent && { parent }),
+      ...(options.changesMax !== undefined && { changesMax: options.changesMax }),
     });
-    pagemap.entries = pagemapWith(runs, linked.left);
-    changed.set(memory.name, encodeImage(memory));
+    reports.set(process.pid, result.report);
+    if (result.report.linked === 0) continue;
+    family.add(process.pid, fileId, pages, result);
+    mm.vmas = [...result.areas];
+    pagemap.entries = pagemapWith(runs, result.left);
     changed.set(pagemap.name, encodeImage(pagemap));
-    moves.push({
-      pid: process.pid,
-      pages,
-      layer,
-      left: linked.left.map((run) => ({ offset: run.offset, length: run.pages * PAGE_SIZE })),
-    });
+    linked.push({ pid: process.pid, fileId, pages, memory, areas: mm.vmas, result });
   }
+  const moves = linked.flatMap((one) => moveOf(one, linked, options));
+  for (const { fileId, layer } of moves) {
+    const entry = regularFile(fileId, `${options.layersPath}/${layer}`, 0o100000);
+    files.entries.push({ message: entry, payload: new Uint8Array(0) });
+  }
+  for (const { memory } of linked) changed.set(memory.name, encodeImage(memory));
   if (moves.length > 0) changed.set(files.name, encodeImage(files));
   const own = new Set(moves.map(({ layer }) => layer));
   const inherited = inheritedLayers(image, options.layersPath).filter((layer) => !own.has(layer));
   return { files: changed, moves, inherited, reports };
+}
+
+/**
+ * What becomes of one process's pages file: all of it the layer, as a rule. Where most of it is mapped from the parent's
+ * layer the rest is copied, so that layers do not hold pages that nobody maps; no layer when all is the parent's.
+ */
+function moveOf(
+  { pid, fileId, pages, result }: Linked,
+  linked: readonly Linked[],
+  options: LinkOptions,
+): (LayerMove & { fileId: number })[] {
+  // Children may map pages of it, too.
+  const areas = linked.flatMap((one) => one.areas);
+  const ranges = mappedRanges(areas, fileId);
+  const left = result.left.map((run) => ({ offset: run.offset, length: run.pages * PAGE_SIZE }));
+  const isMostlyUnused = bytesOf(ranges) * 2 <= result.report.pages * PAGE_SIZE && result.report.shared > 0;
+  if (isMostlyUnused) moveOffsets(areas, fileId, ranges);
+  return [{ pid, fileId, pages, layer: options.layerName(pid), holds: isMostlyUnused ? ranges : null, left }];
+}
+
+/** What the processes of one image map, for their children. */
+class Family {
+  readonly #read: RangeReader;
+  readonly #memories = new Map<number, ParentMemory>();
+  readonly #files = new Map<number, string>();
+
+  constructor(read: RangeReader) {
+    this.#read = read;
+  }
+
+  add(pid: number, fileId: number, pages: string, { mapped }: LinkedMemory): void {
+    this.#files.set(fileId, pages);
+    this.#memories.set(pid, {
+      mapped,
+      read: (file, offset, length) => this.#read(this.#files.get(file) ?? '', offset, length),
+    });
+  }
+
+  memoryOf(pid: number): ParentMemory | undefined {
+    return this.#memories.get(pid);
+  }
 }
 
 /** Returns the names of the layers that the image's areas map and that lie in the layers' directory. */

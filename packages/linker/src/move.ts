@@ -9,9 +9,11 @@ import {
   readSync,
   renameSync,
   statSync,
+  unlinkSync,
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { Range } from './compact.ts';
 import type { LayerMove } from './link.ts';
 
 /** Directory of an image that holds its layers. */
@@ -20,24 +22,28 @@ export const LAYERS = 'layers';
 const BLOCK = 1 << 20;
 
 /**
- * Carries out the moves of a linked image in its directory: each pages file becomes a layer by rename, and a new pages
- * file gets what stays. Copies only the ranges in `left`. Throws system errors; the directory is then of no use.
+ * Carries out the moves of a linked image in its directory: each pages file becomes a layer, by rename where the layer
+ * is the whole file, and a new pages file gets what stays. Copies only the ranges that `holds` and `left` name. Throws
+ * system errors; the directory is then of no use.
  */
 export function moveLayers(directory: string, moves: readonly LayerMove[]): void {
   mkdirSync(join(directory, LAYERS), { recursive: true, mode: 0o700 });
-  for (const move of moves) {
-    const layer = join(directory, LAYERS, move.layer);
-    renameSync(join(directory, move.pages), layer);
-    // CRIU compares the mode of what it maps: a copy made elsewhere has this one too.
-    chmodSync(layer, 0o600);
-    const from = openSync(layer, 'r');
-    const to = openSync(join(directory, move.pages), 'wx', 0o600);
+  for (const { pages, layer, holds, left } of moves) {
+    const target = join(directory, LAYERS, layer);
+    const own = join(directory, pages);
+    // The whole file is the layer; or it is read once more and goes.
+    const whole = holds === null ? target : `${own}.whole`;
+    renameSync(own, whole);
+    const from = openSync(whole, 'r');
     try {
-      for (const range of move.left) copyRange(from, to, range.offset, range.length);
+      if (holds !== null) writeRanges(from, target, holds);
+      writeRanges(from, own, left);
     } finally {
       closeSync(from);
-      closeSync(to);
     }
+    // CRIU compares the mode of what it maps: a copy made elsewhere has this one too.
+    chmodSync(target, 0o600);
+    if (holds !== null) unlinkSync(whole);
   }
 }
 
@@ -62,6 +68,15 @@ function linkOrCopy(from: string, to: string): number {
     if (code !== 'EXDEV' && code !== 'EMLINK' && code !== 'EPERM') throw error;
     copyFileSync(from, to, constants.COPYFILE_FICLONE);
     return statSync(to).size;
+  }
+}
+
+function writeRanges(from: number, path: string, ranges: readonly Range[]): void {
+  const to = openSync(path, 'wx', 0o600);
+  try {
+    for (const { offset, length } of ranges) copyRange(from, to, offset, length);
+  } finally {
+    closeSync(to);
   }
 }
 

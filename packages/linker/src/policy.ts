@@ -7,6 +7,7 @@ import {
   AREA_VDSO,
   AREA_VSYSCALL,
   AREA_VVAR,
+  MAP_DROPPABLE,
   MAP_GROWSDOWN,
   MAP_HUGETLB,
   MAP_LOCKED,
@@ -23,20 +24,31 @@ export type Reason =
   | 'locked'
   | 'huge'
   | 'wiped'
+  | 'droppable'
   | 'executable'
+  | 'arguments'
+  | 'file'
+  | 'own-calls'
   | 'no-preload';
 
 /** What the policy needs to know of the process that an area belongs to. */
 export interface ProcessFacts {
   /** Stack pointers of all threads. */
   readonly stackPointers: readonly bigint[];
-  /** Whether the preload shim is loaded, which keeps madvise(2) and mremap(2) honest on linked memory. */
+  /** Where its arguments and its environment are, as start and end. */
+  readonly shown: readonly (readonly [start: bigint, end: bigint])[];
+  /** Whether the preload shim is loaded into a glibc program: it keeps madvise(2) and mremap(2) honest on linked memory. */
   readonly hasShim: boolean;
+  /** Whether code is mapped that makes these calls without the libc, past the shim: Go. */
+  readonly hasOwnCalls: boolean;
+  /** Ids in files.img of files whose private pages are never given back: what the loader mapped, archives of the JVM, page files. */
+  readonly steadyFiles: ReadonlySet<number>;
   /** Areas that were linked in an earlier generation: what allowed it then allows it now. None when absent. */
   readonly linkedBefore?: ReadonlySet<vma_entry>;
 }
 
-interface Rule {
+/** One line of the policy. */
+export interface Rule {
   readonly reason: Reason;
   /** What goes wrong when such an area is linked. */
   readonly hazard: string;
@@ -49,8 +61,8 @@ const MADV_WIPEONFORK = 1n << 18n;
 const KERNEL = AREA_VDSO | AREA_VVAR | AREA_VSYSCALL | AREA_AIO;
 
 /**
- * The areas that stay anonymous, first match first. Each line was a failing program once; the programs are in
- * test/engine/linked.test.ts.
+ * The areas that stay as they are, first match first. Each line has its program: a case of the same name in
+ * packages/testkit/src/programs/c/hazards.c, or for the last two a way to build or start it (test/engine/hazards.test.ts).
  */
 export const RULES: readonly Rule[] = [
   { reason: 'kernel', hazard: 'the kernel fills it', applies: ({ status }) => (status & KERNEL) !== 0 },
@@ -85,13 +97,37 @@ export const RULES: readonly Rule[] = [
     applies: ({ madv }) => (madv & MADV_WIPEONFORK) !== 0n,
   },
   {
+    reason: 'droppable',
+    hazard:
+      'the kernel may drop its pages at any time, which a file mapping does not know (mm: MAP_DROPPABLE)',
+    applies: ({ flags }) => (flags & MAP_DROPPABLE) !== 0,
+  },
+  {
     reason: 'executable',
     hazard: 'a data directory mounted noexec refuses PROT_EXEC (mm/mmap.c)',
     applies: ({ prot }) => (prot & PROT_EXEC) !== 0,
   },
   {
+    reason: 'arguments',
+    hazard: 'arguments that a program moved here: /proc/PID/cmdline and environ read anonymous pages only',
+    applies: (area, { shown }) => shown.some(([start, end]) => start < area.end && area.start < end),
+  },
+  {
+    reason: 'file',
+    hazard: 'MADV_DONTNEED has to show the mapped file again, which a page file cannot',
+    applies: ({ status, shmid }, { steadyFiles }) =>
+      (status & AREA_FILE_PRIVATE) !== 0 && !steadyFiles.has(Number(shmid)),
+  },
+  {
+    reason: 'own-calls',
+    hazard: 'code of Go gives memory back past the libc and the shim, and would find old content for zeros',
+    applies: (area, { hasOwnCalls, linkedBefore }) =>
+      hasOwnCalls && (area.status & AREA_ANON_PRIVATE) !== 0 && linkedBefore?.has(area) !== true,
+  },
+  {
     reason: 'no-preload',
-    hazard: 'MADV_DONTNEED and mremap(2) show the file again instead of zeros',
+    hazard:
+      'without the shim (static, musl, attached) MADV_DONTNEED and mremap(2) show the file instead of zeros',
     applies: (area, { hasShim, linkedBefore }) =>
       !hasShim && (area.status & AREA_ANON_PRIVATE) !== 0 && linkedBefore?.has(area) !== true,
   },

@@ -65,6 +65,27 @@ describe('chunkHeaders', () => {
     assert.deepEqual([...chunkHeaders([runAt(0, 10)], at(10), read)], []);
   });
 
+  test('finds what memalign cut off at the front: the header stands before the aligned address', () => {
+    const aligned = new Uint8Array(40 * PAGE_SIZE);
+    const view = new DataView(aligned.buffer);
+    const put = (offset: number, before: number, bytes: number): void => {
+      view.setBigUint64(offset, BigInt(before), true);
+      view.setBigUint64(offset + 8, BigInt(bytes) | 2n, true);
+    };
+    // By 64 bytes from page 0 on, by a page from 10 on, by four pages from 21 on.
+    put(48, 48, 10 * PAGE_SIZE - 48);
+    put(10 * PAGE_SIZE + 4080, 4080, 10 * PAGE_SIZE + 16);
+    put(24 * PAGE_SIZE - 16, 3 * PAGE_SIZE - 16, 16 * PAGE_SIZE + 16);
+    const read: PagesReader = (offset, length) => aligned.subarray(offset, offset + length);
+    assert.deepEqual([...chunkHeaders([runAt(0, 40)], at(40), read)], [at(0), at(10), at(23)]);
+  });
+
+  test('looks where glibc’s memory is with an unlimited stack', () => {
+    const { read } = fileWith(4, { 0: size(4) });
+    const low = { address: 0x2aab_0000_0000, pages: 4, offset: 0 };
+    assert.deepEqual([...chunkHeaders([low], 0x2aab_0000_4000, read)], [0x2aab_0000_0000]);
+  });
+
   test('a previous size says that this is no mmapped chunk', () => {
     const { bytes, read } = fileWith(4, { 0: size(4) });
     bytes[0] = 16;

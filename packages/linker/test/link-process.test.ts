@@ -44,7 +44,14 @@ describe('linkProcess', () => {
       ],
     );
     assert.deepEqual(left, [run(30, 7, 8)]);
-    assert.deepEqual(report, { pages: 15, linked: 8, mappings: 1, kept: { short: 7 }, threshold: 8 });
+    assert.deepEqual(report, {
+      pages: 15,
+      linked: 8,
+      shared: 0,
+      mappings: 1,
+      kept: { short: 7 },
+      threshold: 8,
+    });
   });
 
   test('a linked area is a private, writable mapping that is not read ahead', () => {
@@ -89,6 +96,38 @@ describe('linkProcess', () => {
     assert.deepEqual(left, [run(page, 1, 0)]);
     assert.deepEqual(report.kept, { chunk: 1 });
     assert.equal(report.linked, 19);
+  });
+
+  test('the threshold rises until a restore has descriptors enough for the changes of file', () => {
+    // Written runs of a library: each is a change to the page file and one back.
+    const pieces = Array.from({ length: 200 }, (_, i) => [16 + 8 * i, i % 2 === 0 ? 4 : 1] as const);
+    const library = area(16, 1600, { status: AREA_FILE_PRIVATE, flags: MAP_PRIVATE, shmid: 7n });
+    const changes = (most: number): number[] => {
+      const { areas, report } = linkProcess([library], stored(...pieces), WITH_SHIM, {
+        fileId: FILE,
+        threshold: 1,
+        read: zeros,
+        changesMax: most,
+      });
+      const files = areas.map(({ shmid }) => shmid);
+      return [report.threshold, files.filter((file, i) => file !== files[i - 1]).length];
+    };
+    assert.deepEqual(changes(8000), [1, 400]);
+    assert.deepEqual(changes(300), [2, 200]);
+    assert.deepEqual(changes(100), [8, 1]);
+  });
+
+  test('a chunk that reaches over the areas which a restore made of one is known by its first page', () => {
+    const page = 0x7f00_0000_0000 / PAGE_SIZE;
+    const header = new Uint8Array(PAGE_SIZE);
+    new DataView(header.buffer).setBigUint64(8, BigInt(bytes(20)) | 2n, true);
+    const layer = { status: AREA_FILE_PRIVATE, flags: MAP_PRIVATE, shmid: 7n };
+    const { report } = linkProcess([area(page, 1), area(page + 1, 19, layer)], stored([page, 1]), WITH_SHIM, {
+      fileId: FILE,
+      threshold: 1,
+      read: (_offset, length) => header.subarray(0, length),
+    });
+    assert.deepEqual(report.kept, { chunk: 1 });
   });
 
   test('a stored page outside of all areas is an error: it would come back as zeros', () => {

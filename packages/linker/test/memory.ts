@@ -12,7 +12,14 @@ import fc from 'fast-check';
 import type { PagesReader, ProcessFacts, Run } from '../src/index.ts';
 
 /** Facts of a process that has the shim loaded and its stack elsewhere. */
-export const WITH_SHIM: ProcessFacts = { stackPointers: [], hasShim: true };
+export const WITH_SHIM: ProcessFacts = {
+  stackPointers: [],
+  shown: [],
+  hasShim: true,
+  hasOwnCalls: false,
+  // The file of the file mappings below.
+  steadyFiles: new Set([7]),
+};
 
 /** A pages file of zeros. */
 export const zeros: PagesReader = (_offset, length) => new Uint8Array(length);

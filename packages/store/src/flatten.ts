@@ -9,6 +9,7 @@ import type { Assembly, FlattenPlan, Fragmentation, RangeReader } from '@forkpoi
 import { decodeRestorePlan, encodeRestorePlan, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
 import { DIGESTS_FILE } from './digests.ts';
+import { goFinder } from './go.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
@@ -167,6 +168,7 @@ async function planOf(
         layersPath: join(manifest.controlDirectory, LAYERS),
         layerName: (pid) => `${unique}-${pid}.pages`,
         shimName: SHIM,
+        makesOwnCalls: goFinder(),
         ...(threshold === undefined ? {} : { threshold }),
       },
     );

@@ -1,5 +1,6 @@
 export { errnoOf, reasonOf, StoreError } from './error.ts';
 export type { StoreErrorCode } from './error.ts';
+export { goFinder, isGo } from './go.ts';
 export { ensureHome, places, placesAt } from './places.ts';
 export type { Places } from './places.ts';
 export { checkName, defaultName, isId, newId } from './names.ts';

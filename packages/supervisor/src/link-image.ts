@@ -2,9 +2,11 @@ import { closeSync, openSync, readSync, rmSync, writeFileSync } from 'node:fs';
 import { randomBytes } from 'node:crypto';
 import { join } from 'node:path';
 import { ImageDirectory } from '@forkpoint/image';
-import { adoptLayers, inheritedLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
+import { adoptLayers, CHANGES_MAX, inheritedLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
 import type { LinkReport } from '@forkpoint/linker';
 import { openSource } from './source.ts';
+import { goFinder } from '@forkpoint/store';
+import { readText } from './proc.ts';
 import type { Surroundings } from './surroundings.ts';
 
 /** File name of the preload shim (packages/launcher/shim). */
@@ -33,6 +35,8 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
       layersPath,
       layerName: (pid) => `${unique}-${pid}.pages`,
       shimName: SHIM,
+      makesOwnCalls: goFinder(),
+      changesMax: changesMax(),
       ...thresholdFrom(process.env),
     });
     moveLayers(directory, linked.moves);
@@ -45,6 +49,17 @@ export function linkImage(directory: string, surroundings: Surroundings): Readon
   } finally {
     for (const fd of open.values()) closeSync(fd);
   }
+}
+
+/** CRIU needs descriptors for the program's files, sockets and its own beside those of the mappings. */
+const DESCRIPTORS_RESERVED = 1000;
+
+// A restore takes place under the limits that this worker has, or those of another user who starts it.
+function changesMax(): number {
+  const hard = Number(
+    /^Max open files\s+\S+\s+(\d+)/m.exec(readText('/proc/self/limits') ?? '')?.[1] ?? 4096,
+  );
+  return Math.max(100, Math.min(CHANGES_MAX, hard - DESCRIPTORS_RESERVED));
 }
 
 /**
