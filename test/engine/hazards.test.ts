@@ -12,47 +12,60 @@ const VARIANTS: readonly (readonly [name: string, env: Readonly<Record<string, s
   ['linked page by page', { FORKPOINT_LINK_THRESHOLD: '1' }],
 ];
 
-describe('memory that linking must not disturb, over two generations', () => {
+const SOURCES = ['hazards.c', 'policy.c', 'memory.c', 'kernel.c'].map((name) => programPath(`c/${name}`));
+/** These change what the other cases rely on: the heap of malloc(3), and the arguments. */
+const APART = ['brk', 'arguments'];
+
+/** Names of the cases, from the tables in the sources. */
+function cases(): string[] {
+  return SOURCES.flatMap((source) =>
+    [...readFileSync(source, 'utf8').matchAll(/^ {4}\{"([a-z-]+)", /gm)].map((match) => String(match[1])),
+  );
+}
+
+/** Builds the program; dynamically linked, so that the shim can be preloaded, unless flags say otherwise. */
+async function build(person: Person, name: string, flags: readonly string[] = []): Promise<string> {
+  const program = join(person.scratch, name);
+  const words = ['-std=gnu11', '-O1', '-pthread', ...flags, '-o', program, ...SOURCES, '-lutil'];
+  const built = await runToEnd(['cc', ...words]).catch(() => null);
+  if (built?.code !== 0) {
+    const options = { env: process.env, log: () => undefined, signal: undefined };
+    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
+    const again = await runToEnd(compiler.executable(SOURCES, program, flags.includes('-static')));
+    assert.equal(again.code, 0, `${built?.stderr}${again.stderr}`);
+  }
+  chmodSync(program, 0o755);
+  return program;
+}
+
+describe('what linking must not disturb, over two generations', () => {
   let person: Person;
   let program: string;
 
   before(async () => {
     person = createPerson();
-    program = join(person.scratch, 'hazards');
-    const source = programPath('c/hazards.c');
-    // Dynamically linked, so that the shim can be preloaded: only then is anonymous memory linked at all.
-    const dynamic = await runToEnd(['cc', '-std=gnu11', '-O1', '-pthread', '-o', program, source]).catch(
-      () => null,
-    );
-    if (dynamic?.code !== 0) {
-      const options = { env: process.env, log: () => undefined, signal: undefined };
-      const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
-      const built = await runToEnd(compiler.executable([source], program, false));
-      assert.equal(built.code, 0, built.stderr);
-    }
-    chmodSync(program, 0o755);
+    program = await build(person, 'hazards');
   });
   after(async () => await person.leave());
 
   for (const [name, env] of VARIANTS) {
-    test(`${name}: every page is what the program left there`, async () => {
-      for (const hazards of [others(), ['brk']]) await twoGenerations(name, env, hazards);
+    test(`${name}: every page, descriptor, timer and signal is as the program left it`, async () => {
+      await twoGenerations(
+        name,
+        env,
+        cases().filter((one) => !APART.includes(one)),
+      );
+      await twoGenerations(name, env, APART);
     });
-  }
-
-  // The program's brk(2) and glibc's malloc work on the same heap: each has a process of its own.
-  function others(): string[] {
-    const table = readFileSync(programPath('c/hazards.c'), 'utf8').matchAll(/^ {4}\{"([a-z-]+)", /gm);
-    return [...table].map((match) => String(match[1])).filter((hazard) => hazard !== 'brk');
   }
 
   async function twoGenerations(
     name: string,
     env: Readonly<Record<string, string>>,
-    hazards: readonly string[],
+    wanted: readonly string[],
   ) {
-    const images = [1, 2].map((k) => join(person.scratch, `${name.replaceAll(' ', '-')}-${hazards[0]}-${k}`));
-    const first = await person.finish(['run', '--', program, ...images, ...hazards], { env });
+    const images = [1, 2].map((k) => join(person.scratch, `${name.replaceAll(' ', '-')}-${wanted[0]}-${k}`));
+    const first = await person.finish(['run', '--', program, ...images, ...wanted], { env });
     assert.deepEqual([first.code, first.stdout], [0, ''], first.stderr);
     const second = await person.finish(['restore', String(images[0])], { env });
     assert.deepEqual([second.code, second.stdout], [0, ''], second.stderr);

@@ -4,25 +4,32 @@
 
 /* --- system calls and small things for what follows ------------------------------------------------------------ */
 
-#define FORKPOINT_EINVAL 22
 #define FORKPOINT_ENOMEM 12
+#define FORKPOINT_EACCES 13
+#define FORKPOINT_EFAULT 14
+#define FORKPOINT_EINVAL 22
 #define SYS_READ 0
 #define SYS_OPEN 2
 #define SYS_CLOSE 3
 #define SYS_MMAP 9
+#define SYS_MPROTECT 10
 #define SYS_MUNMAP 11
 #define SYS_MREMAP 25
 #define SYS_MADVISE 28
 #define SYS_GETRANDOM 318
 #define PAGE 4096ul
+#define PROT_R 1
 #define PROT_RW 3
+#define PROT_X 4
 #define MAP_PRIVATE_ANONYMOUS 0x22
 #define MAP_NORESERVE 0x4000
 #define MAP_FIXED 0x10
 #define MAP_FIXED_NOREPLACE 0x100000
 #define MADV_DONTNEED 4
 #define MADV_FREE 8
+#define MADV_WIPEONFORK 18
 #define MADV_DONTNEED_LOCKED 24
+#define MADV_GUARD_INSTALL 102
 #define MREMAP_MAYMOVE 1
 #define MREMAP_FIXED 2
 #define MREMAP_DONTUNMAP 4
@@ -93,7 +100,7 @@ static int is_error(long result)
  */
 struct forkpoint_piece {
     unsigned long start, end;
-    int prot, isLinked;
+    int prot, isLinked, isAnonymous;
 };
 
 #define PIECES_MAX 64
@@ -112,7 +119,7 @@ static unsigned long read_hex(const char **at)
     }
 }
 
-/* Fills `piece` from one line of maps. It is linked when it is a private mapping of a page file. */
+/* Fills `piece` from one line of maps. It is linked when it is a private mapping of a page file, anonymous without a device. */
 static void read_line(const char *line, const char *end, struct forkpoint_piece *piece)
 {
     static const char suffix[] = ".pages";
@@ -123,6 +130,9 @@ static void read_line(const char *line, const char *end, struct forkpoint_piece 
     at++;
     piece->prot = (at[0] == 'r') | (at[1] == 'w') << 1 | (at[2] == 'x') << 2;
     piece->isLinked = end - at >= (long)sizeof suffix + 4 && at[3] == 'p';
+    const char *device = at + 5;
+    read_hex(&device);
+    piece->isAnonymous = at[3] == 'p' && device[1] == '0' && device[2] == '0' && device[3] == ':' && device[4] == '0' && device[5] == '0';
     for (unsigned long i = 0; piece->isLinked && i < sizeof suffix - 1; i++)
         piece->isLinked = end[(long)i - (long)(sizeof suffix - 1)] == suffix[i];
 }
@@ -163,6 +173,7 @@ static int areas_within(unsigned long from, unsigned long to, int linkedOnly, st
             pieces[count].start = piece.start < from ? from : piece.start;
             pieces[count].end = piece.end > to ? to : piece.end;
             pieces[count].isLinked = piece.isLinked;
+            pieces[count].isAnonymous = piece.isAnonymous;
             pieces[count++].prot = piece.prot;
         }
         length -= line - buffer;
@@ -200,24 +211,70 @@ static int forget(unsigned long from, unsigned long to)
     return found;
 }
 
+/* Puts anonymous memory with the same bytes in the place of linked memory. Returns whether there was any and it succeeded. */
+static int own(unsigned long from, unsigned long to)
+{
+    struct forkpoint_piece pieces[PIECES_MAX];
+    int found = 0;
+    do {
+        unsigned long next;
+        int count = areas_within(from, to, 1, pieces, &next);
+        for (int i = 0; i < count; i++) {
+            unsigned long start = pieces[i].start, length = pieces[i].end - start;
+            long copy = forkpoint_call(SYS_MMAP, 0, (long)length, PROT_RW, MAP_PRIVATE_ANONYMOUS, -1, 0);
+            if (is_error(copy))
+                return 0;
+            if (!(pieces[i].prot & PROT_R))
+                forkpoint_call(SYS_MPROTECT, (long)start, (long)length, PROT_R, 0, 0, 0);
+            forkpoint_copy((void *)copy, (const void *)start, length);
+            forkpoint_call(SYS_MPROTECT, copy, (long)length, pieces[i].prot, 0, 0, 0);
+            if (is_error(forkpoint_call(SYS_MREMAP, copy, (long)length, (long)length, MREMAP_MAYMOVE | MREMAP_FIXED, (long)start, 0))) {
+                forkpoint_call(SYS_MUNMAP, copy, (long)length, 0, 0, 0, 0);
+                return 0;
+            }
+        }
+        found |= count > 0;
+        from = next;
+    } while (from != 0);
+    return found;
+}
+
 /*
- * The kernel frees at once with MADV_DONTNEED, lazily with MADV_FREE, which file mappings refuse (EINVAL, mm/madvise.c):
- * that tells, for one call, that the range is not all anonymous. V8, jemalloc and others rely on zeros afterwards.
+ * The kernel frees at once with MADV_DONTNEED, also when part of the range is not mapped (ENOMEM), lazily with MADV_FREE,
+ * which file mappings refuse (EINVAL, mm/madvise.c): that tells, for one call, that the range is not all anonymous. V8,
+ * jemalloc and others rely on zeros afterwards. A guard drops what lies below it. Wiping is for anonymous memory only.
  */
-int madvise(void *address, unsigned long length, int advice);
-int madvise(void *address, unsigned long length, int advice)
+FORKPOINT_HIDDEN long forkpoint_madvise(void *address, unsigned long length, int advice);
+FORKPOINT_HIDDEN long forkpoint_madvise(void *address, unsigned long length, int advice)
 {
     long result = forkpoint_call(SYS_MADVISE, (long)address, (long)length, advice, 0, 0, 0);
     unsigned long from = (unsigned long)address, to = (from + length + PAGE - 1) & ~(PAGE - 1);
     if (length == 0 || (from & (PAGE - 1)) != 0) {
         /* The kernel has said all there is to say. */
-    } else if ((advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) && result == 0) {
-        if (forkpoint_call(SYS_MADVISE, (long)address, (long)length, MADV_FREE, 0, 0, 0) == -FORKPOINT_EINVAL)
+    } else if ((advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) && (result == 0 || result == -FORKPOINT_ENOMEM)) {
+        if (result != 0 || forkpoint_call(SYS_MADVISE, (long)address, (long)length, MADV_FREE, 0, 0, 0) == -FORKPOINT_EINVAL)
             forget(from, to);
-    } else if (advice == MADV_FREE && result == -FORKPOINT_EINVAL && forget(from, to)) {
-        result = forkpoint_call(SYS_MADVISE, (long)address, (long)length, advice, 0, 0, 0);
+    } else if ((advice == MADV_FREE && result == -FORKPOINT_EINVAL) || advice == MADV_GUARD_INSTALL) {
+        if (forget(from, to))
+            result = forkpoint_call(SYS_MADVISE, (long)address, (long)length, advice, 0, 0, 0);
+    } else if (advice == MADV_WIPEONFORK && result == -FORKPOINT_EINVAL) {
+        if (own(from, to))
+            result = forkpoint_call(SYS_MADVISE, (long)address, (long)length, advice, 0, 0, 0);
     }
-    return is_error(result) ? (int)forkpoint_fail(-result) : (int)result;
+    return is_error(result) ? forkpoint_fail(-result) : result;
+}
+
+/* --- mprotect(): code may be made anywhere ------------------------------------------------------------------------ */
+
+/* A mapping of a file on a file system that is mounted noexec may not become executable (EACCES, mm/mprotect.c). */
+FORKPOINT_HIDDEN long forkpoint_mprotect(void *address, unsigned long length, int prot);
+FORKPOINT_HIDDEN long forkpoint_mprotect(void *address, unsigned long length, int prot)
+{
+    long result = forkpoint_call(SYS_MPROTECT, (long)address, (long)length, prot, 0, 0, 0);
+    unsigned long from = (unsigned long)address, to = (from + length + PAGE - 1) & ~(PAGE - 1);
+    if (result == -FORKPOINT_EACCES && (prot & PROT_X) && own(from, to))
+        result = forkpoint_call(SYS_MPROTECT, (long)address, (long)length, prot, 0, 0, 0);
+    return is_error(result) ? forkpoint_fail(-result) : result;
 }
 
 /* --- mremap(): what grows is zeros -------------------------------------------------------------------------------- */
@@ -284,25 +341,47 @@ static long move_linked(unsigned long old, unsigned long oldLength, unsigned lon
     return place;
 }
 
-void *mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress);
-void *mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress)
+/*
+ * Whether [from, to) was one area before a restore made several of it: anonymous or linked without a gap, and of one
+ * protection. *linked tells whether some of it is linked.
+ */
+static int was_one(unsigned long from, unsigned long to, int *prot, int *linked)
+{
+    struct forkpoint_piece pieces[PIECES_MAX];
+    unsigned long at = from, next = from;
+    *linked = 0;
+    *prot = -1;
+    do {
+        int count = areas_within(next, to, 0, pieces, &next);
+        for (int i = 0; i < count; i++) {
+            if (pieces[i].start != at || !(pieces[i].isAnonymous || pieces[i].isLinked) || (*prot != -1 && *prot != pieces[i].prot))
+                return 0;
+            *prot = pieces[i].prot;
+            *linked |= pieces[i].isLinked;
+            at = pieces[i].end;
+        }
+    } while (next != 0);
+    return at == to;
+}
+
+FORKPOINT_HIDDEN void *forkpoint_mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress);
+FORKPOINT_HIDDEN void *forkpoint_mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress)
 {
     unsigned long from = (unsigned long)old, size = (oldLength + PAGE - 1) & ~(PAGE - 1);
-    unsigned long wanted = (newLength + PAGE - 1) & ~(PAGE - 1), next;
-    struct forkpoint_piece pieces[PIECES_MAX];
+    unsigned long wanted = (newLength + PAGE - 1) & ~(PAGE - 1), to = (unsigned long)newAddress;
     int isPlain = size == 0 || wanted == 0 || (from & (PAGE - 1)) != 0 || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 ||
                   (flags & (MREMAP_MAYMOVE | MREMAP_FIXED)) == MREMAP_FIXED;
-    long result;
-    if (!isPlain && (wanted > size || (flags & MREMAP_FIXED)) && areas_within(from, from + size, 1, pieces, &next) > 0) {
-        int prot = pieces[0].prot;
+    int prot, linked, isOurs = !isPlain && (wanted > size || (flags & MREMAP_FIXED)) && was_one(from, from + size, &prot, &linked);
+    long result = -FORKPOINT_EFAULT;
+    if (!isOurs || !linked)
+        result = forkpoint_call(SYS_MREMAP, (long)old, (long)oldLength, (long)newLength, flags, (long)newAddress, 0);
+    if (result == -FORKPOINT_EFAULT && isOurs) {
         if (!(flags & MREMAP_FIXED) && grow_in_place(from + size, wanted - size, prot))
             return old;
-        result = flags & MREMAP_MAYMOVE ? move_linked(from, size, wanted, flags, (unsigned long)newAddress, prot) : -FORKPOINT_ENOMEM;
-    } else {
-        result = forkpoint_call(SYS_MREMAP, (long)old, (long)oldLength, (long)newLength, flags, (long)newAddress, 0);
-        /* What stays behind shows zeros, and not the file. */
-        if (!is_error(result) && (flags & MREMAP_DONTUNMAP) && size != 0)
-            forget(from, from + size);
+        result = flags & MREMAP_MAYMOVE ? move_linked(from, size, wanted, flags, to, prot) : -FORKPOINT_ENOMEM;
     }
+    /* What stays behind shows zeros, and not the file. */
+    if (!is_error(result) && (flags & MREMAP_DONTUNMAP) && size != 0)
+        forget(from, from + size);
     return is_error(result) ? (void *)forkpoint_fail(-result) : (void *)result;
 }

@@ -50,7 +50,8 @@ FORKPOINT_HIDDEN long forkpoint_fail(long error)
  * the stack when the call returns twice (clone, vfork). So the function is assembly. The C calling convention passes
  * the number and five arguments in rdi, rsi, rdx, rcx, r8, r9 and the sixth on the stack; the kernel wants rax and rdi,
  * rsi, rdx, r10, r8, r9. The return address stays on top of the stack. The kernel looks at 32 bits of the number
- * (do_syscall_64), and so does the comparison with 425, io_uring_setup; -4095..-1 in rax are error numbers.
+ * (do_syscall_64), and so does the comparison with 425, io_uring_setup; -4095..-1 in rax are error numbers. The three
+ * calls that linked.h answers for (madvise 28, mremap 25, mprotect 10) are answered there, whichever way they are made.
  */
 __asm__(".text\n"
         ".globl syscall\n"
@@ -58,6 +59,12 @@ __asm__(".text\n"
         "syscall:\n"
         "    cmpl $425, %edi\n"
         "    je forkpoint_refused\n"
+        "    cmpl $28, %edi\n"
+        "    je forkpoint_as_function\n"
+        "    cmpl $25, %edi\n"
+        "    je forkpoint_as_function\n"
+        "    cmpl $10, %edi\n"
+        "    je forkpoint_as_function\n"
         "    movq %rdi, %rax\n"
         "    movq %rsi, %rdi\n"
         "    movq %rdx, %rsi\n"
@@ -69,6 +76,18 @@ __asm__(".text\n"
         "    cmpq $-4095, %rax\n"
         "    jae forkpoint_failed\n"
         "    ret\n"
+        "forkpoint_as_function:\n"
+        "    movl %edi, %eax\n"
+        "    movq %rsi, %rdi\n"
+        "    movq %rdx, %rsi\n"
+        "    movq %rcx, %rdx\n"
+        "    movq %r8, %rcx\n"
+        "    movq %r9, %r8\n"
+        "    cmpl $28, %eax\n"
+        "    je forkpoint_madvise\n"
+        "    cmpl $25, %eax\n"
+        "    je forkpoint_mremap\n"
+        "    jmp forkpoint_mprotect\n"
         "forkpoint_refused:\n"
         "    movl $38, %edi\n"
         "    jmp forkpoint_fail\n"
@@ -93,9 +112,27 @@ int pkey_alloc(unsigned int flags, unsigned int rights)
     return (int)forkpoint_fail(FORKPOINT_ENOSYS);
 }
 
-/* --- linked memory: madvise() and mremap() ------------------------------------------------------------------------ */
+/* --- linked memory: madvise(), mprotect() and mremap() ------------------------------------------------------------------------ */
 
 #include "linked.h"
+
+int madvise(void *address, unsigned long length, int advice);
+int madvise(void *address, unsigned long length, int advice)
+{
+    return (int)forkpoint_madvise(address, length, advice);
+}
+
+int mprotect(void *address, unsigned long length, int prot);
+int mprotect(void *address, unsigned long length, int prot)
+{
+    return (int)forkpoint_mprotect(address, length, prot);
+}
+
+void *mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress);
+void *mremap(void *old, unsigned long oldLength, unsigned long newLength, int flags, void *newAddress)
+{
+    return forkpoint_mremap(old, oldLength, newLength, flags, newAddress);
+}
 
 /* --- unlink(): mapped libraries are kept ------------------------------------------------------------------------------ */
 

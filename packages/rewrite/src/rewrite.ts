@@ -9,6 +9,7 @@ import { relaxWritableFiles } from './logs.ts';
 import { applyPolicies } from './policies.ts';
 import { repairSharedMemory, unusedPages } from './shared-memory.ts';
 import { slotStdio } from './stdio.ts';
+import { restartTimers } from './timers.ts';
 import type { RewriteOptions, RewriteResult } from './types.ts';
 import { repairZombies } from './zombies.ts';
 
@@ -17,7 +18,7 @@ import { repairZombies } from './zombies.ts';
  * listening sockets become slots, connections to other programs over unix sockets are closed, files open for writing are
  * not compared, bytes in flight of the control directory are
  * dropped, supplementary groups are emptied, and what a rootless dump gets wrong about memfds, shared memory and zombies
- * is repaired. Pure: it reads from `source` and returns the new bytes of the files that changed.
+ * is repaired, and periodic timers run on. Pure: it reads from `source` and returns the new bytes of the files that changed.
  *
  * Rewriting a rewritten image changes nothing more but its standard streams into the same slots. Throws ImageError for
  * an image that is incomplete or malformed.
@@ -31,6 +32,7 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
   relaxWritableFiles(draft, decisions);
   dropInFlight(draft, options.ctlPath);
   relaxCredentials(draft, options.clearCapabilities ?? false);
+  restartTimers(draft);
   repairZombies(draft, options.zombies ?? new Map());
   repairSharedMemory(draft);
   const hasIpcObjects = dropEmptyIpcNamespace(draft);
