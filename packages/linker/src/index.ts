@@ -2,6 +2,8 @@ export { chunkHeaders } from './chunks.ts';
 export type { PagesReader, Run } from './chunks.ts';
 export { mappedRanges, moveOffsets } from './compact.ts';
 export type { Range } from './compact.ts';
+export { explainAreas, textOf } from './explain.ts';
+export type { AreaLinking } from './explain.ts';
 export { factsOf } from './facts.ts';
 export type { LinkSurroundings } from './facts.ts';
 export { measureFragmentation, planFlattening } from './flatten.ts';

@@ -158,7 +158,7 @@ function piecesOf(
  * Returns for each area where the private memory ends that it belongs to. What was one area before a restore may be
  * several since, of which the first holds the header of a chunk that reaches over all of them.
  */
-function limitsOf(areas: readonly vma_entry[]): number[] {
+export function limitsOf(areas: readonly vma_entry[]): number[] {
   const limits: number[] = [];
   for (let i = areas.length - 1; i >= 0; i--) {
     const area = areas[i];

@@ -1,6 +1,8 @@
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import type { DescriptorSummary } from '@forkpoint/image';
+import type { AreaLinking, KeptFor, PagesReader } from '@forkpoint/linker';
+import { goFinder } from './go.ts';
 import { layerOf } from './memory.ts';
 import type { FileReader, ProcessMemory } from './memory.ts';
 
@@ -13,6 +15,21 @@ export interface Area {
   /** As in /proc/PID/maps, such as `rw-`. */
   readonly access: string;
   readonly path: string | null;
+  /** Whether a restore maps it from a page file instead of reading it. */
+  readonly linked: boolean;
+  /** Bytes of it that a restore reads. */
+  readonly savedBytes: number;
+  /** Why it is read and not mapped, by a word of the linker's policy; null when nothing of it is read. */
+  readonly kept: string | null;
+}
+
+/** Memory that is read at a restore for one reason, over all processes. */
+export interface KeptGroup {
+  readonly reason: string;
+  readonly areas: number;
+  readonly bytes: number;
+  /** The reason in a sentence. */
+  readonly text: string;
 }
 
 /** Areas of one kind, over all processes. */
@@ -35,6 +52,7 @@ export interface Descriptor {
 export interface ImageContents {
   readonly areas: readonly Area[];
   readonly groups: readonly AreaGroup[];
+  readonly kept: readonly KeptGroup[];
   readonly descriptors: readonly Descriptor[];
   /** Names of the root process's environment variables. */
   readonly environment: readonly string[];
@@ -48,6 +66,11 @@ export interface OpenContents {
   readonly memories: ReadonlyMap<number, ProcessMemory>;
   close(): void;
 }
+
+type Explain = (process: ProcessMemory['process']) => readonly AreaLinking[];
+
+/** File name of the preload shim. */
+const SHIM = 'shim.so';
 
 /** Largest file, pages apart, that is read whole: 256 MiB. */
 const FILE_MAX = 256 << 20;
@@ -63,6 +86,7 @@ export async function readContents(image: string, root: number): Promise<ImageCo
 export async function openContents(image: string, root: number): Promise<OpenContents> {
   // Loaded only here: the codec is the largest part of the bundle, and few commands need it.
   const { environmentNames, ImageDirectory, pageRuns, summarize } = await import('@forkpoint/image');
+  const { explainAreas, textOf } = await import('@forkpoint/linker');
   const source = new ImageDirectory({
     names: readdirSync(image).filter((name) => name.endsWith('.img')),
     read: (name) => {
@@ -73,6 +97,7 @@ export async function openContents(image: string, root: number): Promise<OpenCon
   });
   const { processes } = summarize(source);
   const files = openFiles(image);
+  const makesOwnCalls = goFinder();
   const memories = new Map<number, ProcessMemory>();
   for (const process of processes) {
     const pagemap = source.pagemap(`pagemap-${process.pid}.img`);
@@ -80,10 +105,17 @@ export async function openContents(image: string, root: number): Promise<OpenCon
     const pages = `pages-${pagemap.head.pagesId}.img`;
     memories.set(process.pid, { process, runs: pageRuns(pagemap), pages, read: files.read });
   }
+  const explain: Explain = (process) => {
+    const memory = memories.get(process.pid);
+    if (memory === undefined) return [];
+    const read: PagesReader = (offset, length) => files.read(memory.pages, offset, length);
+    const options = { layersPath: layersPathOf(processes), shimName: SHIM, makesOwnCalls };
+    return explainAreas(source, process, { runs: memory.runs, read }, options);
+  };
   try {
     return {
       contents: {
-        ...areasIn(processes),
+        ...areasIn(processes, explain, textOf),
         descriptors: processes.flatMap(({ pid, descriptors }) =>
           descriptors.map((item) => ({ pid, fd: item.fd, kind: item.kind, what: describe(item) })),
         ),
@@ -99,27 +131,55 @@ export async function openContents(image: string, root: number): Promise<OpenCon
   }
 }
 
-function areasIn(processes: readonly ProcessMemory['process'][]): Pick<ImageContents, 'areas' | 'groups'> {
+function areasIn(
+  processes: readonly ProcessMemory['process'][],
+  explain: Explain,
+  textOf: (reason: KeptFor | 'unlinked') => string,
+): Pick<ImageContents, 'areas' | 'groups' | 'kept'> {
   const groups = new Map<string, AreaGroup>();
+  const kept = new Map<string, KeptGroup>();
   const areas: Area[] = [];
-  for (const { pid, areas: own } of processes) {
-    for (const { start, end, kind, prot, path } of own) {
+  for (const process of processes) {
+    const linking = new Map(explain(process).map((one) => [one.start, one]));
+    for (const { start, end, kind, prot, path } of process.areas) {
+      const isLinked = layerOf(path) !== undefined;
+      const known = kind === 'guard' ? undefined : linking.get(start);
       areas.push({
-        pid,
+        pid: process.pid,
         start: start.toString(16),
         end: end.toString(16),
-        kind: layerOf(path) === undefined ? kind : 'linked',
+        kind: isLinked ? 'linked' : kind,
         access: accessText(prot),
         path: path ?? null,
+        linked: isLinked,
+        savedBytes: known?.savedBytes ?? 0,
+        kept: known?.kept ?? null,
+      });
+      const name = isLinked ? 'linked' : kind;
+      const group = groups.get(name);
+      groups.set(name, {
+        kind: name,
+        count: (group?.count ?? 0) + 1,
+        bytes: (group?.bytes ?? 0) + end - start,
+      });
+      if (known === undefined || known.kept === null) continue;
+      const why = kept.get(known.kept);
+      kept.set(known.kept, {
+        reason: known.kept,
+        areas: (why?.areas ?? 0) + 1,
+        bytes: (why?.bytes ?? 0) + known.savedBytes,
+        text: textOf(known.kept),
       });
     }
   }
-  for (const { kind, start, end } of areas) {
-    const bytes = Number.parseInt(end, 16) - Number.parseInt(start, 16);
-    const group = groups.get(kind);
-    groups.set(kind, { kind, count: (group?.count ?? 0) + 1, bytes: (group?.bytes ?? 0) + bytes });
-  }
-  return { areas, groups: [...groups.values()].sort((a, b) => b.bytes - a.bytes) };
+  const bySize = (a: { bytes: number }, b: { bytes: number }): number => b.bytes - a.bytes;
+  return { areas, groups: [...groups.values()].sort(bySize), kept: [...kept.values()].sort(bySize) };
+}
+
+/** Where the layers were bound when the image was taken, from the path of one that is mapped. */
+function layersPathOf(processes: readonly ProcessMemory['process'][]): string {
+  const path = processes.flatMap(({ areas }) => areas).find((area) => layerOf(area.path) !== undefined)?.path;
+  return path === undefined ? '/dev/null' : dirname(path);
 }
 
 function describe(item: DescriptorSummary): string {

@@ -151,6 +151,12 @@ function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): v
   );
   writeTable(
     cli,
+    'Memory that is read at a restore',
+    [{ title: 'REASON' }, right('AREAS'), right('SIZE'), { title: 'WHY' }],
+    contents.kept.map(({ reason, areas, bytes, text }) => [reason, String(areas), bytesText(bytes), text]),
+  );
+  writeTable(
+    cli,
     'Layers',
     [{ title: 'FILE' }, right('SIZE'), { title: 'PACKED' }, { title: 'MEMORY' }],
     manifest.layers.map(({ file, size, compression }) => [
