@@ -74,6 +74,7 @@ void stdio_classify(struct run *run, const int *pollable) {
     if (pipe2(ends, O_CLOEXEC) != 0) bail(EXIT_OURS, "cannot make a pipe:");
     stdio->inner = ends[fd == 0 ? 0 : 1];
     stdio->outer = ends[fd == 0 ? 1 : 0];
+    set_nonblocking(stdio->outer, 1);
   }
 }
 
@@ -97,7 +98,9 @@ static void make_control_directory(struct run *run) {
   text_json(&text, run->image_id);
   text_print(&text, ",\"parentId\":");
   text_json(&text, run->parent_id);
-  text_print(&text, ",\"generation\":%ld,\"index\":null,\"args\":", run->generation);
+  text_print(&text, ",\"generation\":%ld,\"index\":", run->generation);
+  if (run->index < 0) text_print(&text, "null,\"args\":");
+  else text_print(&text, "%ld,\"args\":", run->index);
   text_add(&text, run->args_json, strlen(run->args_json));
   text_print(&text, ",\"env\":");
   text_add(&text, run->env_json, strlen(run->env_json));
@@ -136,7 +139,7 @@ void write_run_record(struct run *run, pid_t inner, long root) {
   text_print(&text, ",\"image\":");
   text_json(&text, run->image);
   text_print(&text, ",\"pid\":%ld,\"launcherPid\":%d,\"launcherStart\":%lld,\"detached\":%s,\"reseed\":%s,\"to\":", root,
-             (int)inner, start_time(inner), run->detach ? "true" : "false", run->reseed ? "true" : "false");
+             (int)inner, start_time(inner), run->detach || run->survives ? "true" : "false", run->reseed ? "true" : "false");
   text_json(&text, run->to);
   text_print(&text, ",\"toCwd\":");
   text_json(&text, run->to_cwd);
@@ -279,6 +282,7 @@ static int plan_main(const char *path) {
   run.args_json = "[]";
   run.reseed = 1;
   run.timeout_ms = 60000;
+  run.index = run.life = -1;
   run.started_ms = now_ms(CLOCK_REALTIME);
   unlink(path);
   stdio_classify(&run, NULL);
@@ -288,6 +292,7 @@ static int plan_main(const char *path) {
 int main(int count, char **arguments) {
   if (count == 3 && strcmp(arguments[1], "run") == 0) return plan_main(arguments[2]);
   if (count >= 2 && strcmp(arguments[1], "restore") == 0) return restore_main(count - 2, arguments + 2);
+  if (count >= 3 && strcmp(arguments[1], "child") == 0) return child_main(arguments[2], arguments + 3);
   if (count == 2 && strcmp(arguments[1], "cpu") == 0) {
     uint32_t words[16];
     size_t n;
@@ -301,6 +306,6 @@ int main(int count, char **arguments) {
     if (exchange(arguments[2], arguments[3]) == 0) return 0;
     bail(1, "cannot exchange %s and %s:", arguments[2], arguments[3]);
   }
-  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | exchange PATH PATH | cpu | probe\n");
+  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | child PLAN [FD]... | exchange PATH PATH | cpu | probe\n");
   return 2;
 }

@@ -13,6 +13,7 @@
 #define EXIT_NOT_FOUND 127
 
 #define SLOTS_MAX 256
+#define SCM_FDS_MAX 253  // descriptors in one message (SCM_MAX_FD in include/net/scm.h)
 #define CRIU_ARGS_MAX 1024
 
 // One record of a plan: `key:n` and its n strings. The strings point into the plan's bytes.
@@ -63,6 +64,12 @@ struct stdio {
   int outer;    // STDIO_PUMP: our end
 };
 
+// A descriptor of the parent that fills a slot of the child, by the slot's id; -1 closes it.
+struct inherited {
+  const char *slot;
+  int fd;
+};
+
 struct run {
   // From the run plan or the restore command.
   const char *id, *name, *home, *dir, *cwd, *command, *to, *to_cwd;
@@ -81,6 +88,11 @@ struct run {
   char **arguments;  // of the restore command, for the command line to explain a failure
   struct slot slot[SLOTS_MAX];
   size_t slots;
+  // Of a child that a running program has forked; see child.c.
+  const char *fork_json, *hostname;
+  long index;       // -1 when there is none
+  int is_child, survives, life;  // `life`: the line to whoever forked; -1 when there is none
+  struct inherited *inherited;
   // Made on the way.
   struct stdio stdio[3];
   char ctl[4096];  // the control directory on the host
@@ -110,6 +122,7 @@ long long now_ms(int clock);
 int random_bytes(void *bytes, size_t length);
 int set_nonblocking(int fd, int on);
 int make_fifo(const char *path);
+void remove_tree(const char *path);
 void drop_capabilities(void);
 void raise_ambient(void);
 void cpu_words(uint32_t words[], size_t *count);
@@ -119,6 +132,17 @@ void exec_cli(const char *verb, const char *reason, const char *detail, char **a
 int pod_open_stdio(struct run *run, int fd);
 void pod_exec_criu(struct run *run, const char *verb, size_t count, char **arguments) __attribute__((noreturn));
 void inner_main(struct run *run) __attribute__((noreturn));
+
+// child.c: children of a running program
+extern int failure_fd;
+int child_main(const char *path, char **fds);
+void child_fill_slots(struct run *run);
+void child_started(const struct run *run, pid_t inner);
+void child_ended(struct run *run, int status);
+int child_told(struct run *run);
+void nursery_start(const char *order, int *fds, size_t count);
+void nursery_reap(pid_t pid);
+void nursery_close(void);
 
 // restore.c: the restore command, and CRIU's part of it
 int restore_main(int count, char **arguments);

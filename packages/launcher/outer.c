@@ -4,7 +4,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <poll.h>
 #include <sched.h>
 #include <signal.h>
@@ -51,6 +50,7 @@ struct outer {
   struct pump pump[5];
   size_t pumps;
   int started, exit_code, inner_gone;
+  int status;  // the program's wait status; that of SIGKILL until the inner launcher tells
   char *failure;
 };
 
@@ -151,7 +151,11 @@ static void pump_step(struct outer *outer, struct pump *pump, short events_in, s
   if (pump->done < pump->length && (events_out & (POLLOUT | POLLERR))) {
     ssize_t count = write(pump->to, pump->buffer + pump->done, pump->length - pump->done);
     if (count > 0) pump->done += (size_t)count;
-    else if (count < 0 && errno != EAGAIN && errno != EINTR) pump->ended = 1, pump->done = pump->length;
+    else if (count < 0 && errno != EAGAIN && errno != EINTR) {
+      // Nobody reads any more. A child that outlives its parent writes on into nothing.
+      pump->done = pump->length;
+      pump->ended = !outer->run->survives;
+    }
   }
   if (pump->ended && pump->done == pump->length && pump->to > 2 && pump->to != outer->master) {
     close(pump->to);  // The program sees the end of its input.
@@ -159,10 +163,11 @@ static void pump_step(struct outer *outer, struct pump *pump, short events_in, s
   }
 }
 
-// What the inner launcher says: `started PID`, `suspended`, `failed CODE text`, `exited CODE` when it stays a little longer
-// than the program, or a terminal in the ancillary data.
+// What the inner launcher says: `started PID`, `suspended`, `failed CODE text`, `ended STATUS`, `exited CODE` when it stays a
+// little longer than the program, `terminal` and `child DETACHED PLAN`, the last two with descriptors in the ancillary data.
 static void read_link(struct outer *outer) {
-  char buffer[4096], control[CMSG_SPACE(sizeof(int))];
+  static int fds[SCM_FDS_MAX];
+  char buffer[8192], control[CMSG_SPACE(sizeof fds)];
   struct iovec part = {buffer, sizeof buffer - 1};
   struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1, .msg_control = control, .msg_controllen = sizeof control};
   ssize_t count = recvmsg(outer->run->link[0], &message, MSG_DONTWAIT | MSG_CMSG_CLOEXEC);
@@ -171,12 +176,15 @@ static void read_link(struct outer *outer) {
     return;
   }
   buffer[count] = 0;
+  size_t passed = 0;
   struct cmsghdr *header = CMSG_FIRSTHDR(&message);
   if (header != NULL && header->cmsg_type == SCM_RIGHTS) {
-    int master;
-    memcpy(&master, CMSG_DATA(header), sizeof master);
-    serve_terminal(outer, master);
-  } else if (strncmp(buffer, "started ", 8) == 0) {
+    passed = (header->cmsg_len - CMSG_LEN(0)) / sizeof *fds;
+    memcpy(fds, CMSG_DATA(header), passed * sizeof *fds);
+  }
+  if (strncmp(buffer, "child ", 6) == 0) nursery_start(buffer + 6, fds, passed);
+  else if (passed == 1) serve_terminal(outer, fds[0]);
+  else if (strncmp(buffer, "started ", 8) == 0) {
     outer->started = 1;
     // A restored program has not seen this terminal yet, which may be of another size than its last one.
     if (outer->master >= 0 && outer->run->image != NULL) {
@@ -184,11 +192,14 @@ static void read_link(struct outer *outer) {
       kill(outer->inner, SIGWINCH);
     }
     write_run_record(outer->run, outer->inner, atol(buffer + 8));
+    child_started(outer->run, outer->inner);
   } else if (strcmp(buffer, "suspended") == 0) {
     suspend(outer);
   } else if (strncmp(buffer, "exited ", 7) == 0) {
     outer->exit_code = atoi(buffer + 7);
     outer->inner_gone = 1;
+  } else if (strncmp(buffer, "ended ", 6) == 0) {
+    outer->status = atoi(buffer + 6);
   } else if (strncmp(buffer, "failed ", 7) == 0) {
     char *text = NULL;
     outer->exit_code = (int)strtol(buffer + 7, &text, 10);
@@ -205,9 +216,13 @@ static void read_signal(struct outer *outer) {
     kill(outer->inner, (int)info.ssi_signo);
     return;
   }
-  int status;
-  if (waitpid(outer->inner, &status, WNOHANG) != outer->inner) return;
-  outer->inner_gone = 1;
+  int status, inner_status = -1;
+  for (pid_t pid; (pid = waitpid(-1, &status, WNOHANG)) > 0;) {
+    if (pid == outer->inner) inner_status = status, outer->inner_gone = 1;
+    else nursery_reap(pid);
+  }
+  if (inner_status == -1) return;
+  status = inner_status;
   if (WIFEXITED(status)) {
     if (outer->exit_code < 0) outer->exit_code = WEXITSTATUS(status);
   } else {
@@ -216,14 +231,23 @@ static void read_signal(struct outer *outer) {
   }
 }
 
+// Signals for the program go by way of the inner launcher: the kernel gives pid 1 of a pod only those that it handles.
+static void tell_inner(struct outer *outer, int signal) {
+  char text[32];
+  int size = snprintf(text, sizeof text, "signal %d", signal);
+  if (outer->run->link[0] >= 0 && send(outer->run->link[0], text, (size_t)size, MSG_NOSIGNAL | MSG_DONTWAIT) > 0) return;
+  if (signal == SIGKILL) kill(outer->inner, SIGKILL);
+}
+
 static void poll_once(struct outer *outer, int timeout) {
-  struct pollfd fds[2 + 10];
+  struct pollfd fds[3 + 10];
   nfds_t n = 0;
   int foreground = in_foreground(outer);
   if (!foreground) timeout = BACKGROUND_LOOK_MS;
   else if (outer->master >= 0 && terminal_fd < 0 && outer->exit_code < 0) terminal_raw(outer);
   fds[n++] = (struct pollfd){outer->signals, POLLIN, 0};
   fds[n++] = (struct pollfd){outer->run->link[0], POLLIN, 0};
+  fds[n++] = (struct pollfd){outer->run->life, POLLIN, 0};
   for (size_t i = 0; i < outer->pumps; i++) {
     struct pump *pump = &outer->pump[i];
     int empty = pump->done == pump->length;
@@ -234,7 +258,9 @@ static void poll_once(struct outer *outer, int timeout) {
   size_t pumps = outer->pumps;
   if (poll(fds, n, timeout) <= 0) return;
   if (fds[1].revents != 0) read_link(outer);
-  for (size_t i = 0; i < pumps; i++) pump_step(outer, &outer->pump[i], fds[2 + 2 * i].revents, fds[3 + 2 * i].revents);
+  for (size_t i = 0; i < pumps; i++) pump_step(outer, &outer->pump[i], fds[3 + 2 * i].revents, fds[4 + 2 * i].revents);
+  int signal = fds[2].revents != 0 ? child_told(outer->run) : 0;
+  if (signal != 0) tell_inner(outer, signal);
   if (fds[0].revents != 0) read_signal(outer);
 }
 
@@ -268,18 +294,28 @@ static void finish(struct outer *outer) {
   restore_terminal();
 }
 
-static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
-  (void)status, (void)kind, (void)where;
-  return remove(path);
-}
-
 // The program never ran: nothing of the run stays behind. A failed restore is explained by the command line, which reads
 // CRIU's log first.
 static void abandon(struct run *run, const char *failure) {
   if (failure != NULL && run->arguments != NULL) restore_again(run->arguments);
   if (failure != NULL && run->arguments != NULL) exec_cli("restore-explain", failure, run->dir, run->arguments);
   if (failure != NULL) fprintf(stderr, "Error: %s\n", failure);
-  nftw(run->dir, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+  remove_tree(run->dir);
+}
+
+// A detached run's outer launcher hands over to a process without a terminal and a caller: it starts the run's children,
+// and ends with it.
+static void stay_as_nursery(struct outer *outer) {
+  if (fork() != 0) return;
+  int null = open("/dev/null", O_RDWR);
+  for (int fd = 0; fd < 3; fd++) dup2(null, fd);
+  if (null > 2) close(null);
+  setsid();
+  prctl(PR_SET_NAME, "fp-nursery");
+  if (chdir("/") != 0) _exit(EXIT_OURS);
+  while (outer->run->link[0] >= 0) poll_once(outer, -1);
+  nursery_close();
+  _exit(0);
 }
 
 // Blocks the signals that are forwarded; they and SIGCHLD are read from the descriptor that is returned.
@@ -301,6 +337,7 @@ int outer_serve(struct run *run) {
   static struct outer outer;
   outer.run = run;
   outer.master = outer.exit_code = -1;
+  outer.status = SIGKILL;
   outer.signals = block_signals();
   outer.inner = start_inner(run);
   close(run->link[1]);
@@ -316,9 +353,12 @@ int outer_serve(struct run *run) {
   while (outer.inner_gone && run->link[0] >= 0) read_link(&outer);
   if (run->detach && outer.started) {
     announce(run, outer.inner);
+    stay_as_nursery(&outer);
     return 0;
   }
+  nursery_close();
   finish(&outer);
   if (!outer.started) abandon(run, outer.failure);
+  if (run->is_child) child_ended(run, outer.status);
   return outer.exit_code;
 }

@@ -42,6 +42,7 @@ void fail(int code, const char *format, ...) {
 }
 
 static void mount_pod(struct run *run) {
+  if (run->hostname != NULL && sethostname(run->hostname, strlen(run->hostname)) != 0) fail(EXIT_OURS, "cannot set the host name %s:", run->hostname);
   if (unshare(CLONE_NEWNS) != 0) fail(EXIT_OURS, "cannot make a mount namespace:");
   if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail(EXIT_OURS, "cannot make the pod's mounts private:");
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
@@ -251,7 +252,9 @@ static void restored(struct run *run) {
   text_json(&text, run->image);
   text_print(&text, ",\"parentId\":");
   text_json(&text, run->parent_id);
-  text_print(&text, ",\"generation\":%ld,\"index\":null,\"args\":%s", run->generation, "");
+  text_print(&text, ",\"generation\":%ld,\"index\":", run->generation);
+  if (run->index < 0) text_print(&text, "null,\"args\":");
+  else text_print(&text, "%ld,\"fork\":%s,\"args\":", run->index, run->fork_json);
   text_add(&text, run->args_json, strlen(run->args_json));
   text_print(&text, ",\"env\":");
   text_add(&text, run->env_json, strlen(run->env_json));
@@ -292,9 +295,12 @@ static void start_restored(struct run *run, int log) {
     long long left = deadline - now_ms(CLOCK_MONOTONIC);
     // An error in CRIU's restorer leaves it and the half-made program hanging for ever (criu/pie/restorer.c, BUG).
     if (left <= 0) fail(EXIT_OURS, "restore timeout %ld", run->timeout_ms);
-    struct pollfd wait = {pod.signals, POLLIN, 0};
+    struct pollfd wait[2] = {{pod.signals, POLLIN, 0}, {run->detach ? -1 : run->link[1], 0, 0}};
     struct signalfd_siginfo info;
-    if (poll(&wait, 1, (int)left) <= 0 || read(pod.signals, &info, sizeof info) != sizeof info) continue;
+    int ready = poll(wait, 2, (int)left);
+    // Nobody is left who could clean up.
+    if (ready > 0 && wait[1].revents != 0) remove_tree(run->dir), _exit(EXIT_OURS);
+    if (ready <= 0 || read(pod.signals, &info, sizeof info) != sizeof info) continue;
     if (info.ssi_signo != SIGCHLD && info.ssi_signo != SIGWINCH && info.ssi_signo != SIGCONT)
       fail(128 + (int)info.ssi_signo, "interrupted during the restore");
   }
@@ -312,6 +318,7 @@ void inner_main(struct run *run) {
   pod.run = run;
   pod.request = pod.from_worker = pod.to_worker = -1;
   close(run->link[0]);
+  if (run->life >= 0) close(run->life);
   setsid();
   if (!run->detach) prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_NAME, "forkpoint");
@@ -323,6 +330,8 @@ void inner_main(struct run *run) {
   sigprocmask(SIG_SETMASK, &all, NULL);
   pod.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
   if (pod.signals < 0) fail(EXIT_OURS, "signalfd failed:");
+  // From here on the link tells of the outer launcher's death, and leaves time to clean up.
+  prctl(PR_SET_PDEATHSIG, 0);
   open_request();
   make_terminal(run);
   write_state("running\n");
@@ -341,8 +350,6 @@ void inner_main(struct run *run) {
   if (chdir("/") != 0) warn("cannot change to /:");
   snprintf(started, sizeof started, "started %d", (int)pod.program);
   send(run->link[1], started, strlen(started), MSG_NOSIGNAL);
-  // The outer launcher learns of our end by the link as well; detached, nobody listens any more.
-  if (run->detach) close(run->link[1]);
   start_deliveries();
   supervise();
   _exit(EXIT_OURS);

@@ -19,7 +19,7 @@ struct pod {
   struct run *run;
   int signals, request, pty, pty_slave;
   pid_t program;
-  int program_status, program_gone, published;
+  int program_status, program_gone, published, orphaned;
   pid_t suspended;  // the process group that Ctrl-Z has stopped
   int lingering;  // the worker has more to do than its request, also after the program's end
   // The worker of the checkpoint under way.
@@ -35,6 +35,8 @@ struct pod {
   pid_t criu;
   long long criu_started, criu_deadline;
   int stopped;  // a dump has left the program stopped
+  int taken[SCM_FDS_MAX];  // the program's descriptors that its children shall have
+  size_t takes;
   char *queue[QUEUE_MAX];  // requests to be served after the present one
   size_t queued;
   char line[LINE_MAX_BYTES];
@@ -52,6 +54,13 @@ void write_state(const char *text);
 void make_member(long pid);
 void unblock_signals(void);
 
+// family.c
+void take_descriptors(const struct record *record);
+void drop_descriptors(void);
+void start_child(const struct record *record);
+void read_link(void);
+void remove_forks(void);
+
 // supervise.c
 void pod_answer(const char *path, const char *line);
 void start_deliveries(void);
@@ -63,6 +72,7 @@ int unix_peers(struct text *text, size_t *count);
 
 // worker.c
 void start_worker(char *request);
+void reply(int result);
 void tell_worker(const char *key, size_t count, char **fields);
 void add_waiting(const char *path);
 void read_worker(void);

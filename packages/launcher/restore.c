@@ -236,13 +236,6 @@ static const char *json_arguments(const struct options *options) {
   return text.bytes;
 }
 
-char *absolute(const char *path) {
-  char cwd[4096];
-  if (path[0] == '/') return must(strdup(path));
-  if (getcwd(cwd, sizeof cwd) == NULL) bail(EXIT_OURS, "cannot find out the working directory:");
-  return join(cwd, "/", path, NULL);
-}
-
 // A file of the image, by way of its directory's descriptor.
 static char *of_image(const struct run *run, const char *name) {
   char directory[48];
@@ -253,7 +246,7 @@ static char *of_image(const struct run *run, const char *name) {
 static void load(const struct options *options, struct run *run) {
   struct stat status;
   size_t length;
-  run->home = home_directory(options);
+  if (!run->is_child) run->home = home_directory(options);
   int is_path = strchr(options->image, '/') != NULL || options->image[0] == '.';
   char *image = is_path ? absolute(options->image) : join(run->home, "/images/", options->image, NULL);
   char *real = realpath(image, NULL);
@@ -342,49 +335,64 @@ static void link_layers(const struct options *options, struct run *run) {
 static void make_run_directory(struct run *run, const struct options *options) {
   unsigned char bytes[6];
   char id[16];
-  if (random_bytes(bytes, sizeof bytes) != 0) bail(EXIT_OURS, "cannot read /dev/urandom:");
-  for (int i = 0; i < 6; i++) snprintf(id + 2 * i, 3, "%02x", bytes[i]);
-  run->id = must(strdup(id));
+  if (!run->is_child) {
+    if (random_bytes(bytes, sizeof bytes) != 0) bail(EXIT_OURS, "cannot read /dev/urandom:");
+    for (int i = 0; i < 6; i++) snprintf(id + 2 * i, 3, "%02x", bytes[i]);
+    run->id = must(strdup(id));
+    mkdir(join(run->home, "/runs", NULL), 0700);
+    run->dir = join(run->home, "/runs/", id, NULL);
+    if (mkdir(run->dir, 0700) != 0) explain(options, "home", run->dir);
+  }
   run->name = options->name != NULL ? options->name : run->id;
-  mkdir(join(run->home, "/runs", NULL), 0700);
-  run->dir = join(run->home, "/runs/", id, NULL);
-  char *ctl = join(run->dir, "/ctl", NULL);
-  if (mkdir(run->dir, 0700) != 0 || mkdir(ctl, 0700) != 0) explain(options, "home", run->dir);
+  if (mkdir(join(run->dir, "/ctl", NULL), 0700) != 0) explain(options, "home", run->dir);
   link_layers(options, run);
   if (mkdir(run->ctl_mount, 0700) != 0 && errno != EEXIST) explain(options, "mount-point", run->ctl_mount);
+}
+
+static int restore(const struct options *options, struct run *run) {
+  static char *worker[3];
+  struct stat status;
+  load(options, run);
+  check_image(options, run);
+  take_plan(options, run);
+  run->engine = engine_prefix(run->home);
+  if (run->engine == NULL || access(run->engine[0], X_OK) != 0) explain(options, "engine", "not set up");
+  if (run->new_cwd != NULL && (stat(run->new_cwd, &status) != 0 || !S_ISDIR(status.st_mode))) explain(options, "cwd", run->new_cwd);
+  check_cpu(options, run->plan);
+  check_files(options, run->plan);
+  check_locks(options, run->plan);
+  read_slots(options, run);
+  child_fill_slots(run);
+  open_sockets(options, run);
+  check_file_slots(options, run);
+  if (!run->is_child) warn_of_variables(options, run);
+  make_run_directory(run, options);
+  const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
+  worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");
+  worker[1] = join(library != NULL ? library : "", "/dist/worker.cjs", NULL);
+  if (run->worker == NULL) run->worker = worker;
+  int pollable[3] = {0, 0, 0};
+  for (size_t i = 0; i < run->slots; i++)
+    if (run->slot[i].kind <= SLOT_STDERR) pollable[run->slot[i].kind] = run->slot[i].pollable;
+  stdio_classify(run, pollable);
+  return run_pod(run);
 }
 
 int restore_main(int count, char **arguments) {
   static struct options options;
   static struct run run;
-  static char *worker[3];
-  struct stat status;
   (void)count;
   run.started_ms = now_ms(CLOCK_REALTIME);
   is_again = getenv("FORKPOINT_AGAIN") != NULL;
   unsetenv("FORKPOINT_AGAIN");
+  run.index = run.life = -1;
   parse(&options, arguments);
-  load(&options, &run);
-  check_image(&options, &run);
-  take_plan(&options, &run);
-  run.engine = engine_prefix(run.home);
-  if (run.engine == NULL || access(run.engine[0], X_OK) != 0) explain(&options, "engine", "not set up");
-  if (run.new_cwd != NULL && (stat(run.new_cwd, &status) != 0 || !S_ISDIR(status.st_mode))) explain(&options, "cwd", run.new_cwd);
-  check_cpu(&options, run.plan);
-  check_files(&options, run.plan);
-  check_locks(&options, run.plan);
-  read_slots(&options, &run);
-  open_sockets(&options, &run);
-  check_file_slots(&options, &run);
-  warn_of_variables(&options, &run);
-  make_run_directory(&run, &options);
-  const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
-  worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");
-  worker[1] = join(library != NULL ? library : "", "/dist/worker.cjs", NULL);
-  run.worker = worker;
-  int pollable[3] = {0, 0, 0};
-  for (size_t i = 0; i < run.slots; i++)
-    if (run.slot[i].kind <= SLOT_STDERR) pollable[run.slot[i].kind] = run.slot[i].pollable;
-  stdio_classify(&run, pollable);
-  return run_pod(&run);
+  return restore(&options, &run);
+}
+
+int restore_child(struct run *run, char **arguments) {
+  static struct options options;
+  is_again = 1;  // Nobody puts another image into the place of a child's.
+  parse(&options, arguments);
+  return restore(&options, run);
 }

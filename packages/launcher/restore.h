@@ -21,6 +21,9 @@ struct options {
 // Hands over to the command line, which explains the reason.
 void explain(const struct options *options, const char *reason, const char *detail) __attribute__((noreturn));
 
+// Restores an image as a child; `arguments` are those of `forkpoint restore`.
+int restore_child(struct run *run, char **arguments);
+
 // Returns a path as an absolute one.
 char *absolute(const char *path);
 

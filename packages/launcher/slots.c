@@ -14,6 +14,13 @@
 #include <sys/un.h>
 #include <unistd.h>
 
+char *absolute(const char *path) {
+  char cwd[4096];
+  if (path[0] == '/') return must(strdup(path));
+  if (getcwd(cwd, sizeof cwd) == NULL) bail(EXIT_OURS, "cannot find out the working directory:");
+  return join(cwd, "/", path, NULL);
+}
+
 // Splits an address given by the user: PORT, HOST:PORT or [HOST]:PORT.
 static void split_address(const struct options *options, const char *text, char *host, size_t size, const char **port) {
   const char *colon = strrchr(text, ':');
@@ -104,6 +111,7 @@ void open_sockets(const struct options *options, struct run *run) {
   for (size_t i = 0; i < run->slots; i++) {
     struct slot *slot = &run->slot[i];
     const char *given = NULL;
+    if (slot->fd >= 0) continue;
     for (size_t j = 0; j < options->listens; j++) {
       const char *equals = strchr(options->listen[j], '=');
       if (equals == NULL) explain(options, "listen", options->listen[j]);

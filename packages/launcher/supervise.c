@@ -103,7 +103,7 @@ void pod_answer(const char *path, const char *line) {
 // Whoever blocks for this request would wait for ever once its worker is gone.
 static void note_asker(const char *op, long pid) {
   char path[4200];
-  if (strcmp(op, "checkpoint") == 0 && pid > 0) snprintf(path, sizeof path, "%s/outcome", pod.run->ctl_mount);
+  if ((strcmp(op, "checkpoint") == 0 || strcmp(op, "fork") == 0) && pid > 0) snprintf(path, sizeof path, "%s/outcome", pod.run->ctl_mount);
   else if (strcmp(op, "prepare") == 0 || strcmp(op, "ready") == 0)
     snprintf(path, sizeof path, "%s/members/%ld/outcome", pod.run->ctl_mount, pid);
   else return;
@@ -211,14 +211,17 @@ static int farewell(void) {
   if (gone_ms != 0) return code;
   gone_ms = now_ms(CLOCK_MONOTONIC);
   remove_layers();
+  remove_forks();
+  snprintf(text, sizeof text, "ended %d", pod.published ? 0 : status);
+  if (pod.run->link[1] >= 0) send(pod.run->link[1], text, strlen(text), MSG_NOSIGNAL);
   snprintf(text, sizeof text, "exited %d\n", code);
   write_state(text);
   if (!pod.lingering || pod.worker == 0) return code;
   // The caller need not wait for the rest, nor does it end with the caller.
-  prctl(PR_SET_PDEATHSIG, 0);
-  if (!pod.run->detach) {
+  if (pod.run->link[1] >= 0) {
     send(pod.run->link[1], text, strlen(text), MSG_NOSIGNAL);
     close(pod.run->link[1]);
+    pod.run->link[1] = -1;
   }
   if (pod.pty >= 0) close(pod.pty);
   pod.pty = -1;
@@ -238,7 +241,10 @@ static void end_pod(void) {
     struct timespec pause = {0, 2000000};
     while (waitpid(pod.worker, NULL, WNOHANG) == 0 && now_ms(CLOCK_MONOTONIC) < deadline) nanosleep(&pause, NULL);
   }
-  _exit(farewell());
+  int code = farewell();
+  // Here, because this process outlives every other one of the pod.
+  if (pod.run->is_child && !pod.run->survives) remove_tree(pod.run->dir);
+  _exit(code);
 }
 
 static void reap(void) {
@@ -315,7 +321,10 @@ static void read_signals(void) {
 void supervise(void) {
   while (!pod.program_gone || lingers()) {
     if (pod.program_gone) farewell();
-    struct pollfd fds[3] = {{pod.signals, POLLIN, 0}, {pod.program_gone ? -1 : pod.request, POLLIN, 0}, {pod.from_worker, POLLIN, 0}};
+    struct pollfd fds[4] = {{pod.signals, POLLIN, 0},
+                            {pod.program_gone ? -1 : pod.request, POLLIN, 0},
+                            {pod.from_worker, POLLIN, 0},
+                            {pod.run->link[1], POLLIN, 0}};
     int timeout = -1;
     if (pod.criu != 0) {
       long long left = pod.criu_deadline - now_ms(CLOCK_MONOTONIC);
@@ -323,10 +332,11 @@ void supervise(void) {
     }
     if (pod.deliveries > 0 && (timeout < 0 || timeout > DELIVERY_LOOK_MS)) timeout = DELIVERY_LOOK_MS;
     if (pod.program_gone) timeout = 1000;
-    if (poll(fds, 3, timeout) < 0 && errno != EINTR) break;
+    if (poll(fds, 4, timeout) < 0 && errno != EINTR) break;
     drop_deliveries();
     if (fds[2].revents != 0) read_worker();
     if (fds[1].revents != 0) read_requests();
+    if (fds[3].revents != 0) read_link();
     if (fds[0].revents != 0) read_signals();
     if (pod.criu != 0 && now_ms(CLOCK_MONOTONIC) >= pod.criu_deadline) {
       pid_t criu = pod.criu;

@@ -3,6 +3,7 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -24,6 +25,7 @@
 void bail(int code, const char *format, ...) {
   int error = errno;
   va_list list;
+  if (failure_fd >= 0) dup2(failure_fd, 2);
   va_start(list, format);
   fputs("Error: ", stderr);
   vfprintf(stderr, format, list);
@@ -306,6 +308,14 @@ int set_nonblocking(int fd, int on) {
 // Makes a FIFO that only its owner may use; one that is there already is fine.
 int make_fifo(const char *path) { return mkfifo(path, 0600) != 0 && errno != EEXIST ? -1 : 0; }
 
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
+  (void)status, (void)kind, (void)where;
+  return remove(path) != 0 && errno != ENOENT;
+}
+
+// Removes a directory with all that is in it, or as much of it as can be removed.
+void remove_tree(const char *path) { nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
+
 // Leaves the calling process without capabilities, for itself and whatever it executes. The empty bounding set matters
 // for uid 0: execve(2) would give root all capabilities of the namespace back.
 void drop_capabilities(void) {
@@ -368,6 +378,7 @@ void exec_cli(const char *verb, const char *reason, const char *detail, char **a
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   signal(SIGPIPE, SIG_DFL);
+  if (failure_fd >= 0) dup2(failure_fd, 2);
   if (node == NULL || *node == 0) node = "node";
   if (library == NULL) bail(EXIT_OURS, "%s: %s", reason, detail);
   size_t count = 0;

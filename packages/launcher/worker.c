@@ -103,7 +103,7 @@ void dump_ended(const char *status) {
   tell_worker("dumped", 2, fields);
 }
 
-static void reply(int result) {
+void reply(int result) {
   if (result == 0) {
     tell_worker("ok", 0, NULL);
   } else {
@@ -138,6 +138,8 @@ static void obey_worker(const struct record *record) {
   else if (strcmp(record->key, "waiting") == 0 && record->count == 1) add_waiting(field[0]);
   else if (strcmp(record->key, "mkfifo") == 0 && record->count == 1) reply(make_fifo(field[0]));
   else if (strcmp(record->key, "peers") == 0) tell_peers();
+  else if (strcmp(record->key, "take") == 0) take_descriptors(record);
+  else if (strcmp(record->key, "child") == 0 && record->count >= 2) start_child(record);
   else if (strcmp(record->key, "exchange") == 0 && record->count == 2)
     reply(exchange(field[0], field[1]));
   else if (strcmp(record->key, "resume") == 0) {
@@ -210,6 +212,8 @@ void worker_ended(int status) {
     waitpid(pod.criu, NULL, 0);
     pod.criu = 0;
   }
+  drop_descriptors();
+  if (status != 0) remove_forks();
   if (pod.stopped && !pod.published) kill(-1, SIGCONT);
   pod.stopped = 0;
   while (pod.waits > 0) {

@@ -31,6 +31,7 @@ export interface Living {
   readonly pid: number;
   readonly hostPid: number | null;
   readonly generation: number;
+  readonly parentId: string | null;
   readonly processes: readonly {
     readonly pid: number;
     readonly hostPid: number;

@@ -3,13 +3,17 @@ import type {
   RestoreException as RestoreExceptionClass,
 } from './errors.ts';
 import { sharedRuntime } from './runtime.ts';
-import type { CheckpointOptions, Context, CoreApi, Outcome, Resource } from './types.ts';
+import type { CheckpointOptions, Context, CoreApi, Forked, ForkOptions, Outcome, Resource } from './types.ts';
 
 export type {
   BlockingResource,
+  Channel,
   CheckpointOptions,
+  Child,
   Context,
   CoreApi,
+  Forked,
+  ForkOptions,
   HookContext,
   Outcome,
   RegisterOptions,
@@ -28,6 +32,13 @@ export const Core: CoreApi = runtime.Core;
  */
 export const checkpoint: (dest?: string, options?: CheckpointOptions) => Promise<Outcome> =
   runtime.checkpoint;
+
+/**
+ * Forks the program: it goes on, and `count` children start from the very state it is in, each in a pod of its own. They
+ * all come out of the same `await`: the parent with `children` once every child has started or failed, a child with a
+ * `channel` to the parent. Rejects with CheckpointException when no child could be started.
+ */
+export const fork: (options?: ForkOptions) => Promise<Forked> = runtime.fork;
 
 /**
  * Returns a context that can be registered in another one, to give a part of a program an order of its own.

@@ -4,15 +4,10 @@ import { OrderedContext } from './context.ts';
 import type { ControlDirectory } from './control-directory.ts';
 import { CHANGED_EVENT } from './environment.ts';
 import type { EnvironmentReads } from './environment.ts';
-import {
-  blockers,
-  CheckpointException,
-  codeOf,
-  CoreError,
-  describe,
-  messageOf,
-  RestoreException,
-} from './errors.ts';
+import { CheckpointException, codeOf, CoreError, messageOf, RestoreException } from './errors.ts';
+import { blockers, describe, failureOf, restoreFailure, warn } from './failures.ts';
+import { heapFigures, keepAliveUntil } from './process.ts';
+import type { Family } from './family.ts';
 import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
 import { Rounds } from './round.ts';
@@ -27,7 +22,6 @@ const PREPARE_LIMIT_MS = 600_000;
 const PUBLISH_LIMIT_MS = 1_800_000;
 
 // Taken before the program can replace them with a fake clock.
-const { setInterval: startInterval, clearInterval: stopInterval } = globalThis;
 const { now } = Date;
 /** Time limit for the answer to a request of its own that is cancelled. */
 const CANCEL_LIMIT_MS = 5_000;
@@ -40,6 +34,19 @@ export interface MemberParts {
   readonly barrier: Barrier;
   readonly liveWorkers: () => number;
   readonly environment: EnvironmentReads;
+  readonly family: Family;
+}
+
+/** What is special about one request. */
+export interface Steps<T> {
+  /** Time limit in milliseconds for all threads to stand still. */
+  readonly timeoutMs?: number | undefined;
+  /** Called right before the threads are stopped; throwing gives the request up. */
+  freezing?(): void;
+  /** Called as soon as this process runs again, before the after hooks. */
+  answered?(answer: Answer): void;
+  /** Makes the result, of the first answer and what went wrong after it. */
+  conclude(answer: Answer, errors: unknown[]): Promise<T>;
 }
 
 /** What one round, from the before hooks to the after hooks, came to. */
@@ -94,25 +101,33 @@ export class Member {
 
   /** Asks for a checkpoint; `stop` ends this process once the image is published. Requests run one after another. */
   async request(stop: boolean, dest?: string, options: CheckpointOptions = {}): Promise<Outcome> {
+    const request = checkpointRequest(stop, dest, options);
+    return this.enqueue(request, {
+      timeoutMs: options.timeoutMs,
+      conclude: (answer, errors) => this.#conclude(answer, errors),
+    });
+  }
+
+  /** Carries out a request after all earlier ones. */
+  async enqueue<T>(request: Readonly<Record<string, unknown>>, steps: Steps<T>): Promise<T> {
     if (this.#rounds.isNested) {
       const message = 'a checkpoint was asked for while the hooks of another one run';
       throw new CheckpointException({ code: 'ERR_FORKPOINT_NESTED', message });
     }
-    const request = checkpointRequest(stop, dest, options);
-    const result = this.#requests.then(() => this.#carryOut(request, options));
+    const result = this.#requests.then(() => this.#carryOut(request, steps));
     // The failure of one request belongs to who made it and must not stop the next.
     this.#requests = result.catch(() => undefined);
     return result;
   }
 
-  async #carryOut(request: Readonly<Record<string, unknown>>, options: CheckpointOptions): Promise<Outcome> {
+  async #carryOut<T>(request: Readonly<Record<string, unknown>>, steps: Steps<T>): Promise<T> {
     try {
       await this.#prepare(request);
-      const { timeoutMs } = options;
+      const { timeoutMs } = steps;
       const parkUntil = timeoutMs === undefined ? undefined : now() + timeoutMs;
       return await this.#rounds.run(async () => {
-        const { answer, errors } = await this.#round(undefined, parkUntil);
-        return this.#conclude(answer, errors);
+        const { answer, errors } = await this.#round(undefined, parkUntil, steps);
+        return steps.conclude(answer, errors);
       });
     } catch (error) {
       if (error instanceof CheckpointException || error instanceof RestoreException) throw error;
@@ -146,19 +161,27 @@ export class Member {
   }
 
   async #conclude(first: Answer, errors: unknown[]): Promise<Outcome> {
-    let answer = first;
-    if (first.isPending) {
-      answer = (await this.#parts.control.nextAnswer(PUBLISH_LIMIT_MS)) ?? first;
-      this.#parts.control.stopListening();
-    }
+    const answer = await this.lastAnswer(first);
     if (answer.outcome === 'failed' || answer.outcome === 'prepared') throw failureOf(answer, errors);
     if (errors.length > 0) throw restoreFailure(errors);
     if (answer.outcome === 'restored') return { outcome: 'restored', ...answer.identity };
     return { outcome: 'continued', image: answer.identity.image ?? first.identity.image ?? '' };
   }
 
+  /** Waits for what follows a first answer, if anything does. */
+  async lastAnswer(first: Answer): Promise<Answer> {
+    if (!first.isPending) return first;
+    const answer = await this.#parts.control.nextAnswer(PUBLISH_LIMIT_MS);
+    this.#parts.control.stopListening();
+    return answer ?? first;
+  }
+
   /** Before hooks, the checkpoint itself, after hooks. Throws CheckpointException when it did not come to an answer. */
-  async #round(ask: string | undefined, parkUntil?: number): Promise<RoundResult> {
+  async #round(
+    ask: string | undefined,
+    parkUntil?: number,
+    steps: Partial<Steps<unknown>> = {},
+  ): Promise<RoundResult> {
     const failures = await this.#rounds.before(this.identity);
     const resources = blockers(failures, 'hook');
     let result: RoundResult | undefined;
@@ -167,7 +190,9 @@ export class Member {
     } else {
       try {
         this.#assertStillAsked(ask);
+        this.#giveUpOr(() => steps.freezing?.());
         result = this.#freeze(ask, parkUntil);
+        steps.answered?.(result.answer);
       } catch (error) {
         failures.push(error);
       }
@@ -182,6 +207,16 @@ export class Member {
       resources,
       errors,
     });
+  }
+
+  /** Takes the request back when the step throws. */
+  #giveUpOr(step: () => void): void {
+    try {
+      step();
+    } catch (error) {
+      this.#cancel(undefined, [error], 'abort');
+      throw error;
+    }
   }
 
   #assertStillAsked(ask: string | undefined): void {
@@ -247,6 +282,7 @@ export class Member {
     this.#restores++;
     this.#lastAsk = undefined;
     const steps = [
+      () => this.#parts.family.abandon(),
       () => isReseeded && this.#parts.reseeder.process(),
       () => isReseeded && this.#parts.reseeder.thread(),
       () => this.#takeEnvironment(identity.env),
@@ -348,53 +384,12 @@ export class Member {
   }
 }
 
-async function keepAliveUntil(promise: Promise<unknown>): Promise<void> {
-  const timer = startInterval(() => undefined, 60_000);
-  try {
-    await promise;
-  } finally {
-    stopInterval(timer);
-  }
-}
-
 // Who asks from outside may be ready to wait long; a program that stands still for its workers is not.
 function parkUntilOf({ until }: Ask): number | undefined {
   return until === undefined ? undefined : Math.min(until, now() + PARK_LIMIT_MS);
 }
 
-function heapFigures(): Record<string, number> {
-  const { heapUsed, heapTotal, external } = process.memoryUsage();
-  return { heapUsedBytes: heapUsed, heapTotalBytes: heapTotal, externalBytes: external };
-}
-
 function releaseOf(answer: Answer | undefined) {
   if (answer?.outcome !== 'restored') return 'continue';
   return answer.isReseeded ? 'restored' : 'restored-without-reseed';
-}
-
-function failureOf(answer: Answer, errors: unknown[]): CheckpointException {
-  if (answer.outcome !== 'failed') {
-    const message = `the launcher answered ${answer.outcome} where that has no meaning`;
-    return new CheckpointException({ code: 'ERR_FORKPOINT_PROTOCOL', message, errors });
-  }
-  const { code, message, resources, hint } = answer;
-  return new CheckpointException({
-    code,
-    message,
-    resources,
-    errors: errors.length > 0 ? errors : [new CoreError(code, message)],
-    ...(hint === undefined ? {} : { hint }),
-  });
-}
-
-function restoreFailure(errors: unknown[]): RestoreException {
-  const code = errors.every((error) => codeOf(error, '') === 'ERR_FORKPOINT_RESEED') ? 'RESEED' : 'HOOK';
-  return new RestoreException(`ERR_FORKPOINT_${code}`, `after the checkpoint: ${describe(errors)}`, errors);
-}
-
-// The library prints nothing itself; a warning is Node's way to tell a program what has no caller.
-function warn(error: unknown): void {
-  process.emitWarning(error instanceof Error ? error : String(error), {
-    code: codeOf(error, 'ERR_FORKPOINT'),
-  });
 }

@@ -3,10 +3,21 @@ import { createContext, OrderedContext } from './context.ts';
 import { ControlDirectory } from './control-directory.ts';
 import { EnvironmentReads } from './environment.ts';
 import { CheckpointException, CoreError, RestoreException } from './errors.ts';
+import { Family } from './family.ts';
+import { forkMember } from './fork.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
 import { traceResources } from './trace-resources.ts';
-import type { CheckpointOptions, Context, CoreApi, HookContext, Outcome, Resource } from './types.ts';
+import type {
+  CheckpointOptions,
+  Context,
+  CoreApi,
+  Forked,
+  ForkOptions,
+  HookContext,
+  Outcome,
+  Resource,
+} from './types.ts';
 
 /**
  * What ESM, CommonJS and the preload share. The first copy of the library that is loaded makes it; every later one,
@@ -15,6 +26,7 @@ import type { CheckpointOptions, Context, CoreApi, HookContext, Outcome, Resourc
 export interface Runtime {
   readonly Core: CoreApi;
   readonly checkpoint: (dest?: string, options?: CheckpointOptions) => Promise<Outcome>;
+  readonly fork: (options?: ForkOptions) => Promise<Forked>;
   readonly createContext: () => Context & Resource;
   readonly CheckpointException: typeof CheckpointException;
   readonly RestoreException: typeof RestoreException;
@@ -36,36 +48,40 @@ export function sharedRuntime(): Runtime {
 
 function createRuntime(): Runtime {
   const context = new OrderedContext();
-  let member: Member | undefined;
+  let joined: Joined | undefined;
   let failure: unknown;
   let isStarted = false;
 
   const request = async (stop: boolean, dest?: string, options?: CheckpointOptions): Promise<Outcome> => {
-    if (member === undefined) throw noRuntime(failure);
-    return member.request(stop, dest, options);
+    if (joined === undefined) throw noRuntime(failure);
+    return joined.member.request(stop, dest, options);
   };
   const core: CoreApi = {
     getGlobalContext: () => context,
-    isImplemented: () => member !== undefined,
+    isImplemented: () => joined !== undefined,
     get args(): readonly string[] {
-      return member?.identity.args ?? [];
+      return joined?.member.identity.args ?? [];
     },
     async checkpointRestore(dest?: string, options?: CheckpointOptions): Promise<HookContext> {
       const result = await request(true, dest, options);
-      if (result.outcome === 'restored' && member !== undefined) return member.identity;
+      if (result.outcome === 'restored' && joined !== undefined) return joined.member.identity;
       const message = 'the launcher let this process go on after a checkpoint that was to end it';
       throw new CheckpointException({ code: 'ERR_FORKPOINT_PROTOCOL', message });
     },
     get uptimeSinceRestore(): number {
-      return member?.uptimeSinceRestore ?? -1;
+      return joined?.member.uptimeSinceRestore ?? -1;
     },
     get restoreTime(): number {
-      return member?.restoreTime ?? -1;
+      return joined?.member.restoreTime ?? -1;
     },
   };
   return {
     Core: Object.freeze(core),
     checkpoint: (dest?: string, options?: CheckpointOptions) => request(false, dest, options),
+    async fork(options?: ForkOptions): Promise<Forked> {
+      if (joined === undefined) throw noRuntime(failure);
+      return forkMember(joined, options);
+    },
     createContext,
     CheckpointException,
     RestoreException,
@@ -73,7 +89,7 @@ function createRuntime(): Runtime {
       if (isStarted) return;
       isStarted = true;
       try {
-        member = join(context, preload);
+        joined = join(context, preload);
       } catch (error) {
         // A program must run as if the library were not there; its first checkpoint gets this as the reason.
         failure = error;
@@ -82,7 +98,14 @@ function createRuntime(): Runtime {
   };
 }
 
-function join(context: OrderedContext, preload: string): Member | undefined {
+/** What a process that takes part in checkpoints consists of. */
+interface Joined {
+  readonly member: Member;
+  readonly family: Family;
+  readonly control: ControlDirectory;
+}
+
+function join(context: OrderedContext, preload: string): Joined | undefined {
   const { isMainThread } = process.getBuiltinModule('node:worker_threads');
   const directory = process.env['FORKPOINT_DIR'];
   if (!isMainThread) {
@@ -100,12 +123,13 @@ function join(context: OrderedContext, preload: string): Member | undefined {
   const data = announce({ parkPath: control.parkPath, identityPath, nativeDirectory, keepsNativeMathRandom });
   const barrier = new Barrier(data, preload);
   const environment = new EnvironmentReads();
+  const family = new Family();
   const liveWorkers = countWorkers();
-  const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment });
+  const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment, family });
   member.join();
   environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
-  return member;
+  return { member, family, control };
 }
 
 function noRuntime(reason: unknown): CheckpointException {

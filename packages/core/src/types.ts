@@ -1,3 +1,5 @@
+import type { Readable, Writable } from 'node:stream';
+
 /** What a program knows about the run it lives in; given to every hook. */
 export interface HookContext {
   /** Id of the run; a restored process has a new one. */
@@ -59,6 +61,71 @@ export interface CheckpointOptions {
 
 /** What `checkpoint` comes back with: in the process that went on, and in every one restored from the image. */
 export type Outcome = { outcome: 'continued'; image: string } | ({ outcome: 'restored' } & HookContext);
+
+/** How a program is forked. */
+export interface ForkOptions {
+  /** Number of children, 1 unless given; at most 1000. */
+  count?: number;
+  /** Environment variables that the children have beside the parent's, or with other values. */
+  env?: Record<string, string>;
+  /** What a child finds in `self.args` and `Core.args`. */
+  args?: string[];
+  /** Streams to the parent, the parent's own (the default), or none. */
+  stdio?: 'pipe' | 'inherit' | 'ignore';
+  /** Whether children outlive the parent; false unless given. */
+  detached?: boolean;
+  /** Ends the children and rejects when it is aborted before all of them have started. */
+  signal?: AbortSignal;
+  /**
+   * What becomes of listening sockets, by slot (`tcp-3000`), port or `*`: `share` (the default) accepts on the parent's
+   * own, `close` has none, anything else is an address to listen at.
+   */
+  listen?: Record<string, string>;
+  /** Host name of the children; `%i` stands for the index. */
+  hostname?: string;
+  /** Time limit in milliseconds for all threads and processes of the program to come to a halt. */
+  timeoutMs?: number;
+}
+
+/** What `fork` comes back with: once in the parent, and once in each child. */
+export type Forked =
+  | {
+      role: 'parent';
+      /** The children that live. */
+      children: Child[];
+      /** Why others do not. */
+      errors: Error[];
+    }
+  | { role: 'child'; channel: Channel; self: HookContext };
+
+/**
+ * Messages between a child and its parent, in order, each delivered once. A value is copied as by structuredClone. A
+ * channel belongs to the two processes that hold it: in a clone of either it is closed.
+ */
+export interface Channel {
+  /** Resolves when the message has been handed to the system; waits while the other side is behind. */
+  send(value: unknown, options?: { transfer?: readonly ArrayBuffer[] }): Promise<void>;
+  /** Messages that came before the first listener wait for it. */
+  on(event: 'message' | 'close', listener: (value: unknown) => void): void;
+  once(event: 'message' | 'close', listener: (value: unknown) => void): void;
+  off(event: 'message' | 'close', listener: (value: unknown) => void): void;
+  /** Closes the channel after what has been sent; the other side hears `close`. */
+  close(): void;
+}
+
+/** A child, as its parent has it. */
+export interface Child extends Channel {
+  /** Id of the child's run. */
+  readonly id: string;
+  /** What the child reads and writes, with `stdio: 'pipe'`. */
+  readonly stdin: Writable | null;
+  readonly stdout: Readable | null;
+  readonly stderr: Readable | null;
+  /** Sends a signal, SIGTERM unless given. */
+  kill(signal?: NodeJS.Signals): void;
+  /** Resolves when the child has ended. Both are null in a clone of the parent, which cannot know. */
+  wait(): Promise<{ code: number | null; signal: string | null }>;
+}
 
 /** Something that stood in the way of a checkpoint. */
 export interface BlockingResource {

@@ -17,6 +17,8 @@ export interface Answer {
   readonly cwd: string | null;
   readonly isReseeded: boolean;
   readonly isPending: boolean;
+  /** Where a child finds its parent; null for any other clone. */
+  readonly fork: { readonly index: number; readonly socket: string | null } | null;
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
@@ -49,6 +51,7 @@ export function parseAnswer(line: string): Answer {
     cwd: typeof fields['cwd'] === 'string' ? fields['cwd'] : null,
     isReseeded: fields['reseed'] !== false,
     isPending: fields['pending'] === true,
+    fork: forkOf(fields['fork']),
     code: textOf(fields['code'], 'ERR_FORKPOINT_FAILED'),
     message: textOf(fields['message'], 'the checkpoint failed'),
     ...(hint === '' ? {} : { hint }),
@@ -82,7 +85,7 @@ export function encodeRequest(request: Fields): Buffer {
   if (line.length > MAX_REQUEST_BYTES) {
     throw new CoreError(
       'ERR_FORKPOINT_OPTIONS',
-      `the request is ${line.length} bytes long and may have ${MAX_REQUEST_BYTES}; use fewer or shorter labels`,
+      `the request is ${line.length} bytes long and may have ${MAX_REQUEST_BYTES}; use fewer or shorter labels, or send more over a channel`,
     );
   }
   return line;
@@ -123,6 +126,11 @@ function identityOf(fields: Fields): HookContext {
     ),
     elapsedMs: numberOf(fields['elapsedMs'], 0),
   });
+}
+
+function forkOf(value: unknown): Answer['fork'] {
+  if (!isFields(value)) return null;
+  return { index: numberOf(value['index'], 0), socket: textOf(value['socket'], null) };
 }
 
 function resourcesOf(value: unknown): BlockingResource[] {

@@ -2,12 +2,23 @@ import { join } from 'node:path';
 
 import { start } from '@forkpoint/core';
 
-export { checkpoint, CheckpointException, Core, createContext, RestoreException } from '@forkpoint/core';
+export {
+  checkpoint,
+  CheckpointException,
+  Core,
+  createContext,
+  fork,
+  RestoreException,
+} from '@forkpoint/core';
 export type {
   BlockingResource,
+  Channel,
   CheckpointOptions,
+  Child,
   Context,
   CoreApi,
+  Forked,
+  ForkOptions,
   HookContext,
   Outcome,
   RegisterOptions,

@@ -15,6 +15,8 @@ export { decodePrefetchPlan, encodePrefetchPlan } from './prefetch-plan.ts';
 export type { PrefetchFile, PrefetchPlan } from './prefetch-plan.ts';
 export { decodeRunPlan, encodeRunPlan } from './run-plan.ts';
 export type { RunPlan } from './run-plan.ts';
+export { encodeChildPlan } from './child-plan.ts';
+export type { ChildPlan, ChildStdio } from './child-plan.ts';
 export { decodeRestorePlan, encodeRestorePlan } from './restore-plan.ts';
 export type { ClockTime, PlanFile, PlanLock, PlanPart, PlanRead, RestorePlan } from './restore-plan.ts';
 export type { PackedLayer } from './packed.ts';

@@ -8,6 +8,9 @@ export const PROTOCOL_VERSION = 1;
 /** Longest request line, in UTF-16 units: PIPE_BUF is 4,096 bytes, but who owns the FIFO alone may write more. */
 export const MAX_REQUEST_LENGTH = 1 << 20;
 
+/** Most children of one fork. */
+export const MAX_CHILDREN = 1000;
+
 /** Something that stands in the way of a checkpoint. */
 export interface Resource {
   readonly fd?: number;
@@ -31,7 +34,7 @@ export const resourceList = list(resource, 4096);
 
 const needed = object({
   v: oneOf(PROTOCOL_VERSION),
-  op: oneOf('join', 'checkpoint', 'prepare', 'ready', 'cancel'),
+  op: oneOf('join', 'checkpoint', 'fork', 'prepare', 'ready', 'cancel'),
   pid: integer(0, 4_194_304),
 });
 
@@ -49,6 +52,14 @@ const optional = {
   ask: text(64, /^[A-Za-z0-9_-]+$/),
   message: text(65_536),
   resources: resourceList,
+  count: integer(1, MAX_CHILDREN),
+  args: list(text(65_536), 4096),
+  env: dictionary(text(65_536), 4096, /^[^=\0]+$/),
+  stdio: oneOf('pipe', 'inherit', 'ignore'),
+  detached: flag,
+  hostname: text(64, /^[A-Za-z0-9%.-]+$/),
+  listen: dictionary(text(4096, /./s), 256, /./s),
+  socket: text(4096, /^(\/.*\/)?[A-Za-z0-9._-]+$/s),
 };
 
 /** What a process asks for; `pid` is one of the pod, or 0 when the asker is outside. */
@@ -68,8 +79,8 @@ export function parseRequest(line: string): Request {
   }
   try {
     const request: Request = { ...needed(value, ''), ...partial(optional)(value, '') };
-    if (request.op !== 'checkpoint' && request.op !== 'join' && request.pid === 0) {
-      throw new CheckFailure('pid is 0, which only a checkpoint may have');
+    if (!['checkpoint', 'fork', 'join'].includes(request.op) && request.pid === 0) {
+      throw new CheckFailure('pid is 0, which only a checkpoint or a fork may have');
     }
     return request;
   } catch (error) {
@@ -101,8 +112,9 @@ export interface OutcomeFacts {
 /** What a request comes back with. */
 export type Outcome = { readonly v: typeof PROTOCOL_VERSION } & OutcomeFacts &
   (
-    | { readonly outcome: 'prepared' | 'published' }
-    | { readonly outcome: 'continued'; readonly pending?: boolean }
+    | { readonly outcome: 'prepared' }
+    | { readonly outcome: 'published'; readonly children?: readonly string[] }
+    | { readonly outcome: 'continued'; readonly pending?: boolean; readonly children?: readonly string[] }
     | { readonly outcome: 'restored'; readonly reseed: boolean }
     | {
         readonly outcome: 'failed';

@@ -1,5 +1,6 @@
 import { SOCK_SEQPACKET, SOCK_STREAM, TCP_ESTABLISHED, unixName, type unix_sk_entry } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
+import { dropReceived } from './in-flight.ts';
 
 /** Flag of a unix socket outside the dumped tree (USK_EXTERN in criu/sk-unix.c). */
 const UNIX_EXTERNAL = 1;
@@ -20,10 +21,12 @@ export function closeOutside(draft: Draft): string[] {
   const sockets = new Map<number, unix_sk_entry>();
   for (const { message } of files.entries) if (message.usk) sockets.set(message.usk.ino, message.usk);
   const peers = new Set<string>();
+  const hasOutside = ({ peer }: unix_sk_entry): boolean =>
+    peer !== 0 && (!sockets.has(peer) || ((sockets.get(peer)?.uflags ?? 0) & UNIX_EXTERNAL) !== 0);
+  dropReceived(draft, new Set([...sockets.values()].filter(hasOutside).map(({ id }) => id)));
   for (const socket of sockets.values()) {
     const other = sockets.get(socket.peer);
-    const isOutside = socket.peer !== 0 && (other === undefined || (other.uflags & UNIX_EXTERNAL) !== 0);
-    if (!isOutside) continue;
+    if (!hasOutside(socket)) continue;
     const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
     const name = other === undefined ? undefined : unixName(other.name);
     if (!isStream && name !== undefined) {
@@ -52,4 +55,8 @@ export function closeStream(socket: unix_sk_entry): void {
   socket.peer = 0;
   socket.state = TCP_ESTABLISHED;
   socket.shutdown = SHUTDOWN_BOTH;
+  // An accepted connection has its listener's name; CRIU would bind it there, and waits for ever when that is deleted.
+  socket.name = new Uint8Array(0);
+  socket.nameDir = '';
+  socket.deleted = false;
 }

@@ -17,7 +17,6 @@ import {
   publish,
   stateOf,
 } from '@forkpoint/store';
-import type { Destination } from '@forkpoint/store';
 import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
 import { SupervisorError } from './error.ts';
@@ -98,35 +97,19 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
   const destination = await openDestination(place, surroundings.identity.id);
   let stopped: readonly number[] = [];
   try {
-    const members = request.uncoordinated === true ? [] : membersOf(job, before);
-    // Nobody is kept waiting by the search.
-    const watched = before.watchesFiles ? watchedPaths(before.tree.map(({ pid }) => pid)) : [];
-    progress.prepared();
-    await gather(link, {
-      controlDirectory: surroundings.controlDirectory,
-      members,
-      announced: request.op === 'prepare' ? request.pid : null,
-      ask: request.ask ?? randomBytes(8).toString('hex'),
-      timeoutMs: request.timeoutMs ?? READY_MS,
-      ready: job.ready,
-    });
-    const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
-    const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
-    if (request.stop === true)
-      stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
-    const dumped = await dump(job, before, destination, watched);
-    if (request.stop !== true) progress.resumed();
-    const manifest = finishImage(job, destination.temporary, {
-      members: [...job.ready],
-      commands,
-      score,
-      taken: dumped.taken,
+    const captured = await capture(job, before, destination.temporary, {
+      ...progress,
+      halted: async () => {
+        if (request.stop === true)
+          stopped = before.tree.filter(({ state }) => state !== 'T').map(({ pid }) => pid);
+      },
     });
     const done =
       request.compress === undefined
-        ? manifest
-        : await compressed(destination.temporary, manifest.manifest, surroundings.home);
+        ? captured
+        : await compressed(destination.temporary, captured.manifest, surroundings.home);
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
+    const { dumped } = captured;
     return {
       image: destination.path,
       manifest: done.manifest,
@@ -138,6 +121,47 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     await discard(destination);
     throw error;
   }
+}
+
+/** An image in a directory that is not published. */
+export interface Captured {
+  readonly manifest: Manifest;
+  readonly sizes: Taken['sizes'];
+  readonly dumped: Dumped;
+}
+
+/**
+ * Brings the members to a halt, dumps and makes an image of it in `directory`. `halted` is called while the program
+ * stands still, right before the dump.
+ */
+export async function capture(
+  job: Job,
+  before: Look,
+  directory: string,
+  progress: Progress & { halted?(): Promise<void> },
+): Promise<Captured> {
+  const { link, request, surroundings } = job;
+  const members = request.uncoordinated === true ? [] : membersOf(job, before);
+  // Nobody is kept waiting by the search.
+  const watched = before.watchesFiles ? watchedPaths(before.tree.map(({ pid }) => pid)) : [];
+  progress.prepared();
+  await gather(link, {
+    controlDirectory: surroundings.controlDirectory,
+    members,
+    announced: request.op === 'prepare' ? request.pid : null,
+    ask: request.ask ?? randomBytes(8).toString('hex'),
+    timeoutMs: request.timeoutMs ?? READY_MS,
+    ready: job.ready,
+  });
+  const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
+  const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
+  await progress.halted?.();
+  const dumped = await dump(job, before, directory, watched);
+  if (request.stop !== true) progress.resumed();
+  return {
+    ...finishImage(job, directory, { members: [...job.ready], commands, score, taken: dumped.taken }),
+    dumped,
+  };
 }
 
 /** Removes what a worker that was killed has left beside a destination. */
@@ -162,25 +186,21 @@ function membersOf(job: Job, before: Look): Member[] {
   const alive = new Set(before.tree.filter(({ state }) => state !== 'Z').map(({ pid }) => pid));
   const members = findMembers(job.surroundings.controlDirectory, alive);
   // Who asked by the plain protocol blocks already, and cannot be asked again.
-  return job.request.op === 'checkpoint' ? members.filter(({ pid }) => pid !== job.request.pid) : members;
+  return job.blockedAsker !== null ? members.filter(({ pid }) => pid !== job.request.pid) : members;
 }
 
-interface Dumped {
+/** What a dump came to. */
+export interface Dumped {
   readonly elapsedMs: number;
   readonly frozenMs: number;
   readonly taken: { readonly wallMs: number; readonly monotonicNs: bigint };
 }
 
-async function dump(
-  job: Job,
-  before: Look,
-  destination: Destination,
-  watched: readonly string[],
-): Promise<Dumped> {
+async function dump(job: Job, before: Look, directory: string, watched: readonly string[]): Promise<Dumped> {
   const { link, request, surroundings } = job;
   const args = dumpArguments({
     root: surroundings.rootPid,
-    imageDir: destination.temporary,
+    imageDir: directory,
     logName: 'dump.log',
     leave: request.stop === true ? 'stopped' : 'running',
     inotifyPaths: watched,
@@ -188,12 +208,12 @@ async function dump(
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
   const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
-  if (result.status !== 0) throw dumpFailure(destination.temporary, result.status);
-  const source = openSource(destination.temporary);
+  if (result.status !== 0) throw dumpFailure(directory, result.status);
+  const source = openSource(directory);
   const dumped = new Set(summarize(source).processes.map(({ pid }) => pid));
   const missing = leftOut(dumped, surroundings.rootPid, new Set([process.pid]), ticksNow());
   if (missing.length > 0) throw cannotCheckpoint(missing);
-  return { elapsedMs: result.elapsedMs, frozenMs: frozenMs(destination.temporary), taken };
+  return { elapsedMs: result.elapsedMs, frozenMs: frozenMs(directory), taken };
 }
 
 /** Rewrites CRIU's files, and adds ours. The dump's log and statistics go: they are of no use to a restore. */

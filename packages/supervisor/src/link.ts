@@ -1,7 +1,13 @@
 import type { Readable, Writable } from 'node:stream';
+import { setTimeout as delay } from 'node:timers/promises';
 import { createRecordReader, encodePlan } from '@forkpoint/manifest';
 import type { PlanRecord } from '@forkpoint/manifest';
 import { SupervisorError } from './error.ts';
+
+const EAGAIN = 11;
+/** Orders wait in a socket's buffer; when it is full the nursery is busy starting others. */
+const CHILD_TRIES = 500;
+const CHILD_PAUSE_MS = 10;
 
 /** How a `criu dump` ended. */
 export interface DumpResult {
@@ -65,6 +71,33 @@ export class LauncherLink {
   async peers(): Promise<readonly string[]> {
     const { key, fields } = await this.#command({ key: 'peers', fields: [] });
     return key === 'peers' ? fields : [];
+  }
+
+  /**
+   * Takes descriptors of the program, given as a process and a number, for its children. Returns for each its place, or
+   * the negative number of an error.
+   */
+  async take(descriptors: readonly (readonly [pid: number, fd: number])[]): Promise<number[]> {
+    const { fields } = await this.#command({ key: 'take', fields: descriptors.flat().map(String) });
+    return descriptors.map((_, at) => Number(fields[at] ?? -1));
+  }
+
+  /** Starts one child by its plan, with the descriptors at these places. Throws ERR_FORKPOINT_FORK. */
+  async child(isDetached: boolean, plan: string, places: readonly number[]): Promise<void> {
+    for (let tries = 0; tries < CHILD_TRIES; tries++) {
+      const order = [isDetached ? '1' : '0', plan, ...places.map(String)];
+      const { key, fields } = await this.#command({ key: 'child', fields: order });
+      if (key === 'ok') return;
+      if (Number(fields[0]) !== EAGAIN) break;
+      await delay(CHILD_PAUSE_MS);
+    }
+    throw new SupervisorError(
+      'ERR_FORKPOINT_FORK',
+      'the process that starts children is gone or does not answer',
+      {
+        hint: 'it was killed; start the program again, by `forkpoint run` or `forkpoint restore`',
+      },
+    );
   }
 
   /** Exchanges two directories atomically. */

@@ -8,6 +8,8 @@ import { report, takeCheckpoint } from './checkpoint.ts';
 import type { Job, Taken } from './checkpoint.ts';
 import { digestLater } from './digest.ts';
 import { flattenLater, mayNeedFlattening } from './flatten-later.ts';
+import { takeFork } from './fork.ts';
+import type { Forked } from './fork.ts';
 import { LauncherLink } from './link.ts';
 import type { Member } from './members.ts';
 import { readSurroundings } from './surroundings.ts';
@@ -37,12 +39,19 @@ export async function main(): Promise<number> {
     surroundings,
     versions: { criu: criuVersion(surroundings.home), forkpoint: FORKPOINT_VERSION },
     ready: new Set<Member>(),
-    blockedAsker: request.op === 'checkpoint' && request.pid !== 0 ? 'outcome' : null,
+    blockedAsker: request.op !== 'prepare' && request.pid !== 0 ? 'outcome' : null,
   };
   const voice = new Voice(job);
   try {
     if (request.dryRun === true) {
       voice.reported((await report(job)).findings);
+    } else if (request.op === 'fork' || request.count !== undefined) {
+      voice.forked(
+        await takeFork(job, {
+          prepared: () => voice.prepared(),
+          resumed: () => voice.resumed(),
+        }),
+      );
     } else {
       const taken = await takeCheckpoint(job, {
         prepared: () => voice.prepared(),
@@ -136,6 +145,16 @@ class Voice {
       sizes,
       times,
     });
+  }
+
+  /** All children are on their way. */
+  forked({ children, times }: Forked): void {
+    const announced = this.#announced();
+    if (announced !== null)
+      this.#tell(this.#fifoOf(announced), { ...this.#head(), outcome: 'published', children });
+    if (this.#job.blockedAsker !== null)
+      this.#tell(this.#plainFifo(), { ...this.#head(), outcome: 'continued', children });
+    this.#result({ v: 1, outcome: 'done', children, times });
   }
 
   reported(findings: readonly Resource[]): void {

@@ -1,0 +1,87 @@
+// The inner launcher's part in a fork: it takes the program's descriptors for the children, and asks the nursery in the
+// caller's namespaces to start them. It also learns there when it is left alone.
+#include "pod.h"
+
+#include <errno.h>
+#include <fcntl.h>
+#include <signal.h>
+#include <stdio.h>
+#include <stdlib.h>
+#include <string.h>
+#include <sys/socket.h>
+#include <sys/syscall.h>
+#include <unistd.h>
+
+// Takes descriptors of the program, given as pairs of a process and a number, while it stands still. Answers with one
+// field for each: its place for `child`, or the error's negative number.
+void take_descriptors(const struct record *record) {
+  char answers[SCM_FDS_MAX][12], *fields[SCM_FDS_MAX];
+  size_t count = record->count / 2;
+  if (count > SCM_FDS_MAX - pod.takes) count = SCM_FDS_MAX - pod.takes;
+  for (size_t i = 0; i < count; i++) {
+    int result, process = (int)syscall(SYS_pidfd_open, atoi(record->field[2 * i]), 0);
+    int fd = process < 0 ? -1 : (int)syscall(SYS_pidfd_getfd, process, atoi(record->field[2 * i + 1]), 0);
+    result = fd < 0 ? -errno : (int)pod.takes;
+    if (fd >= 0) pod.taken[pod.takes++] = fd;
+    if (process >= 0) close(process);
+    snprintf(answers[i], sizeof answers[i], "%d", result);
+    fields[i] = answers[i];
+  }
+  tell_worker("taken", count, fields);
+}
+
+void drop_descriptors(void) {
+  while (pod.takes > 0) close(pod.taken[--pod.takes]);
+}
+
+// `child DETACHED PLAN PLACE...`: has the nursery start one child, which inherits the descriptors at these places.
+void start_child(const struct record *record) {
+  char text[8000], control[CMSG_SPACE(sizeof pod.taken)];
+  int fds[SCM_FDS_MAX];
+  size_t count = 0;
+  int size = snprintf(text, sizeof text, "child %s %s", record->field[0], record->field[1]);
+  for (size_t i = 2; i < record->count && count < SCM_FDS_MAX; i++) {
+    size_t place = (size_t)atol(record->field[i]);
+    if (place < pod.takes) fds[count++] = pod.taken[place];
+  }
+  struct iovec part = {text, (size_t)size};
+  struct msghdr message = {.msg_iov = &part, .msg_iovlen = 1};
+  if (count > 0) {
+    message.msg_control = control;
+    message.msg_controllen = CMSG_SPACE(count * sizeof *fds);
+    memset(control, 0, message.msg_controllen);
+    struct cmsghdr *header = CMSG_FIRSTHDR(&message);
+    header->cmsg_level = SOL_SOCKET;
+    header->cmsg_type = SCM_RIGHTS;
+    header->cmsg_len = CMSG_LEN(count * sizeof *fds);
+    memcpy(CMSG_DATA(header), fds, count * sizeof *fds);
+  }
+  errno = pod.run->link[1] < 0 ? EPIPE : ENAMETOOLONG;
+  int fits = pod.run->link[1] >= 0 && size < (int)sizeof text;
+  reply(fits && sendmsg(pod.run->link[1], &message, MSG_NOSIGNAL | MSG_DONTWAIT) == size ? 0 : -1);
+}
+
+// The temporary image of a fork, and the directories of children that have not started yet.
+void remove_forks(void) {
+  char *path = join(pod.run->dir, "/forks", NULL);
+  remove_tree(path);
+  free(path);
+}
+
+// The outer launcher says `signal N`; when it is gone, so is the caller, and the program ends unless it is detached.
+void read_link(void) {
+  char text[64];
+  ssize_t count = recv(pod.run->link[1], text, sizeof text - 1, MSG_DONTWAIT);
+  if (count < 0 && (errno == EAGAIN || errno == EINTR)) return;
+  if (count > 0) {
+    text[count] = 0;
+    int number = strncmp(text, "signal ", 7) == 0 ? atoi(text + 7) : 0;
+    if (number > 0 && number < NSIG) kill(pod.program, number);
+    return;
+  }
+  close(pod.run->link[1]);
+  pod.run->link[1] = -1;
+  if (pod.run->detach) return;
+  pod.orphaned = 1;
+  kill(pod.program, SIGKILL);
+}
