@@ -1,9 +1,11 @@
-// Feeds mutated images to the codec and to the rewriter: npm run fuzz -- [--seconds 30] [--seed N]
+// Feeds mutated input to the readers of image files, manifests, plans and packed layers, so many seconds each:
+// npm run fuzz -- [--seconds 30] [--seed N]
 // Prints the seed and how many files it tried; ends with 1 when something crashed, hung or lost data.
 import { spawnSync } from 'node:child_process';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
+import { dataDirectory } from './setup.mjs';
 
 const here = fileURLToPath(import.meta.url);
 const node = join(dirname(here), '../node_modules/node24/bin/node');
@@ -31,7 +33,14 @@ console.log(`seed ${seed}, ${seconds} s`);
 try {
   const users = [(source) => rewrite(source, { ctlPath: '/srv/fixture/ctl', clearCapabilities: true })];
   const { runs, refused } = fuzzCodec({ seed, seconds, users });
-  console.log(`${runs} mutated files, ${refused} of them refused, no crash`);
+  console.log(`image codec: ${runs} mutated files, ${refused} of them refused, no crash`);
+  const { fuzzTarget, fuzzTargets } = await import('../packages/store/test/fuzz.ts');
+  const { nativeDirectory } = await import('../packages/engine/src/index.ts');
+  const addon = join(nativeDirectory(dataDirectory()), 'codec.node');
+  for (const [name, target] of Object.entries(fuzzTargets(addon))) {
+    const result = fuzzTarget(target, { seed, seconds });
+    console.log(`${name}: ${result.runs} mutated inputs, ${result.refused} of them refused, no crash`);
+  }
 } catch (error) {
   console.error(error);
   process.exitCode = 1;

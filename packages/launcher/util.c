@@ -73,7 +73,8 @@ char *join(const char *first, ...) {
 
 // Reads a whole file of at most `limit` bytes; NULL with errno on failure (EFBIG past the limit). A NUL follows the bytes.
 char *read_file(const char *path, size_t limit, size_t *length) {
-  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  // What comes with an image may be a FIFO, which nobody should wait for.
+  int fd = open(path, O_RDONLY | O_CLOEXEC | O_NONBLOCK);
   if (fd < 0) return NULL;
   char *bytes = must(malloc(4096));
   size_t size = 0, capacity = 4096;

@@ -55,8 +55,14 @@ function ofNode(): Codec {
     name: 'node:zlib',
     compress: (source, level) =>
       zlib.zstdCompressSync(source, { params: { [levelKey]: level, [checksumKey]: 1 } }),
-    decompress: (source, length) =>
-      checked(zlib.zstdDecompressSync(source, { maxOutputLength: length }), length),
+    decompress: (source, length) => {
+      try {
+        return checked(zlib.zstdDecompressSync(source, { maxOutputLength: length }), length);
+      } catch (cause) {
+        if (cause instanceof StoreError) throw cause;
+        throw new StoreError('ERR_FORKPOINT_CODEC', `a chunk is damaged: ${String(cause)}`, { cause });
+      }
+    },
   };
 }
 

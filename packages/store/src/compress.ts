@@ -1,4 +1,4 @@
-import { mkdir, readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { mkdir, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   decodeRestorePlan,
@@ -14,7 +14,8 @@ import { openCodecPool } from './codec-pool.ts';
 import { recordDigests } from './digests.ts';
 import type { DigestOptions } from './digests.ts';
 import { StoreError } from './error.ts';
-import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { MANIFEST_FILE, PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { readRegular } from './read-file.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { packFile, unpackFile } from './packing.ts';
 import type { Watch } from './packing.ts';
@@ -141,7 +142,7 @@ async function checkStored(image: string, layer: Manifest['layers'][number]): Pr
 }
 
 async function readPlan(image: string): Promise<RestorePlan> {
-  return decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+  return decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
 }
 
 async function writeDescription(directory: string, manifest: Manifest, plan: RestorePlan): Promise<void> {

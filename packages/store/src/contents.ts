@@ -2,6 +2,7 @@ import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } fr
 import { dirname, join } from 'node:path';
 import type { DescriptorSummary } from '@forkpoint/image';
 import type { AreaLinking, KeptFor, PagesReader } from '@forkpoint/linker';
+import { StoreError } from './error.ts';
 import { goFinder } from './go.ts';
 import { layerOf } from './memory.ts';
 import type { FileReader, ProcessMemory } from './memory.ts';
@@ -90,7 +91,9 @@ export async function openContents(image: string, root: number): Promise<OpenCon
   const source = new ImageDirectory({
     names: readdirSync(image).filter((name) => name.endsWith('.img')),
     read: (name) => {
-      if (statSync(join(image, name)).size > FILE_MAX) throw new RangeError(`${name} is too large`);
+      const facts = statSync(join(image, name));
+      if (!facts.isFile() || facts.size > FILE_MAX)
+        throw new StoreError('ERR_FORKPOINT_IMAGE_INVALID', `the image's file ${name} cannot be read`);
       return readFileSync(join(image, name));
     },
     size: (name) => statSync(join(image, name)).size,

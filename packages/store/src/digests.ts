@@ -1,11 +1,12 @@
 import { createHash, randomBytes } from 'node:crypto';
-import { open, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { lstat, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { CheckFailure, dictionary, integer, list, object, oneOf, text } from '@forkpoint/manifest';
+import { dictionary, integer, list, object, oneOf, text } from '@forkpoint/manifest';
 import { filesOf } from './entries.ts';
-import { errnoOf, reasonOf, StoreError } from './error.ts';
+import { errnoOf, reasonOf, StoreError, worded } from './error.ts';
 import { readManifest } from './images.ts';
 import type { Watch } from './packing.ts';
+import { openRegular, readRegular } from './read-file.ts';
 
 /** Name of the file that holds the digests of an image. */
 export const DIGESTS_FILE = 'digests.json';
@@ -51,8 +52,7 @@ const remembered = object({ version: oneOf(VERSION), files: dictionary(sha256, 1
 export async function readDigests(image: string): Promise<Digests | null> {
   const file = join(image, DIGESTS_FILE);
   try {
-    if ((await stat(file)).size > MAX_BYTES) throw new CheckFailure('it is too long');
-    return digests(JSON.parse(await readFile(file, 'utf8')), '');
+    return digests(JSON.parse((await readRegular(file, MAX_BYTES)).toString('utf8')), '');
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return null;
     throw new StoreError('ERR_FORKPOINT_DIGEST', `${file} is not usable: ${reasonOf(cause)}`, { cause });
@@ -70,10 +70,20 @@ export interface DigestOptions extends Watch {
  * ERR_FORKPOINT_DIGEST when the image changes or goes away meanwhile, system errors, and the reason of the signal.
  */
 export async function recordDigests(image: string, options: DigestOptions = {}): Promise<Digests> {
+  try {
+    return await record(image, options);
+  } catch (error) {
+    throw worded(error, 'ERR_FORKPOINT_DIGEST', `the digests of ${image} cannot be computed`);
+  }
+}
+
+async function record(image: string, options: DigestOptions): Promise<Digests> {
   const manifest = await readManifest(image);
   const files: Record<string, { size: number; sha256: string }> = {};
   for (const { name } of await filesOf(image)) {
     if (name === DIGESTS_FILE || isDraft(name)) continue;
+    // Links, FIFOs and devices are no part of an image; a restore does not follow them either.
+    if (!(await lstat(join(image, name))).isFile()) continue;
     files[name] = await digestOf(join(image, name), options);
   }
   const memory = await MappedMemory.open(options.memory);
@@ -108,7 +118,7 @@ export function isDraft(name: string): boolean {
 
 /** Returns size and SHA-256 of a file. Throws system errors, and the reason of the signal. */
 export async function digestOf(path: string, watch: Watch = {}): Promise<{ size: number; sha256: string }> {
-  const handle = await open(path, 'r');
+  const handle = await openRegular(path);
   try {
     const hash = createHash('sha256');
     const block = Buffer.allocUnsafe(BLOCK);

@@ -1,10 +1,10 @@
 import { statSync } from 'node:fs';
-import { lstat, readdir, readFile } from 'node:fs/promises';
+import type { Stats } from 'node:fs';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
-import { parseManifest } from '@forkpoint/manifest';
 import type { Manifest } from '@forkpoint/manifest';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
-import { MANIFEST_FILE, stateOfPlace } from './images.ts';
+import { MANIFEST_FILE, readManifest, stateOfPlace } from './images.ts';
 
 /** A file of an image, as the disk has it. `key` is the same for all names of one file. */
 export interface StoredFile {
@@ -60,8 +60,7 @@ const LARGE_BYTES = 65_536;
 
 /** Returns the entry of one image. Throws the errors of readManifest, and system errors. */
 export async function readEntry(path: string): Promise<ImageEntry> {
-  const content = await readFile(join(path, MANIFEST_FILE), 'utf8');
-  return entryOf(path, parseManifest(content), await filesOf(path));
+  return entryOf(path, await readManifest(path), await filesOf(path));
 }
 
 function entryOf(path: string, manifest: Manifest, all: readonly StoredFile[]): ImageEntry {
@@ -86,18 +85,26 @@ function entryOf(path: string, manifest: Manifest, all: readonly StoredFile[]): 
   };
 }
 
-/** Returns every file below an image directory; symbolic links are listed and never followed. Throws system errors. */
+/**
+ * Returns the files of an image: those in its directory and in its `layers`. Symbolic links are listed and never followed,
+ * also when `layers` is one. Throws system errors.
+ */
 export async function filesOf(path: string): Promise<StoredFile[]> {
-  const entries = await readdir(path, { withFileTypes: true, recursive: true });
-  const names = entries
-    .filter((entry) => !entry.isDirectory())
-    .map((entry) => join(entry.parentPath, entry.name).slice(path.length + 1));
-  return await Promise.all(
-    names.sort().map(async (name) => {
-      const { dev, ino, blocks } = await lstat(join(path, name));
-      return { name, key: `${dev}:${ino}`, bytes: blocks * 512 };
-    }),
-  );
+  const found: StoredFile[] = [];
+  const names = (await readdir(path)).sort();
+  for (const name of names) {
+    const facts = await lstat(join(path, name));
+    if (!facts.isDirectory()) found.push(storedFile(name, facts));
+    else if (name === 'layers') {
+      for (const layer of (await readdir(join(path, name))).sort())
+        found.push(storedFile(`layers/${layer}`, await lstat(join(path, name, layer))));
+    }
+  }
+  return found;
+}
+
+function storedFile(name: string, { dev, ino, blocks }: Stats): StoredFile {
+  return { name, key: `${dev}:${ino}`, bytes: blocks * 512 };
 }
 
 /** What an index of a directory of images remembers, by the name of the directory. */

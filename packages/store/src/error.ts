@@ -40,6 +40,17 @@ export function errnoOf(error: unknown): string | undefined {
   return error.code;
 }
 
+/** Returns an error as it is, and a system error in words: `what` says what could not be done. */
+export function worded(cause: unknown, code: StoreErrorCode, what: string): unknown {
+  const errno = errnoOf(cause);
+  if (errno === undefined || cause instanceof StoreError || !/^E[A-Z0-9]+$/.test(errno)) return cause;
+  const hint = errno === 'ENOSPC' ? 'Make room there, with `forkpoint gc` for example' : undefined;
+  return new StoreError(code, `${what}: ${reasonOf(cause)}`, {
+    cause,
+    ...(hint === undefined ? {} : { hint }),
+  });
+}
+
 /** Returns a system error's reason in words, without the call and the path that Node puts behind it. */
 export function reasonOf(error: unknown): string {
   if (!(error instanceof Error)) return String(error);

@@ -1,15 +1,18 @@
-import { open, readdir, readFile, stat } from 'node:fs/promises';
+import { readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MAX_MANIFEST_LENGTH, parseManifest } from '@forkpoint/manifest';
 import type { Manifest } from '@forkpoint/manifest';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { checkName } from './names.ts';
+import { openRegular, readRegular } from './read-file.ts';
 import { closeMatches } from './suggest.ts';
 
 /** Name of the file that describes an image. */
 export const MANIFEST_FILE = 'manifest.json';
 /** Name of the file that the launcher reads. */
 export const RESTORE_PLAN_FILE = 'restore.plan';
+/** Longest restore plan that is read, in bytes: what the decoder accepts. */
+export const PLAN_MAX = 16 << 20;
 
 /** What lies at a path: nothing, an empty directory, an image, or something that is not ours to replace. */
 export type PlaceState = 'absent' | 'empty' | 'image' | 'foreign';
@@ -33,7 +36,12 @@ export async function stateOfPlace(path: string): Promise<PlaceState> {
   if (entries.length === 0) return 'empty';
   // The name manifest.json is common; only with a restore plan beside it is the directory ours.
   if (!entries.includes(MANIFEST_FILE) || !entries.includes(RESTORE_PLAN_FILE)) return 'foreign';
-  return (await startsWith(join(path, RESTORE_PLAN_FILE), 'forkpoint-plan:')) ? 'image' : 'foreign';
+  try {
+    return (await startsWith(join(path, RESTORE_PLAN_FILE), 'forkpoint-plan:')) ? 'image' : 'foreign';
+  } catch (error) {
+    if (error instanceof StoreError) return 'foreign';
+    throw error;
+  }
 }
 
 /** Returns whether a directory is an image. */
@@ -48,10 +56,7 @@ export async function isImage(path: string): Promise<boolean> {
 export async function readManifest(image: string): Promise<Manifest> {
   const file = join(image, MANIFEST_FILE);
   try {
-    if ((await stat(file)).size > MAX_MANIFEST_LENGTH) {
-      throw new StoreError('ERR_FORKPOINT_IMAGE_INVALID', `the manifest of ${image} is too long`);
-    }
-    return parseManifest(await readFile(file, 'utf8'));
+    return parseManifest((await readRegular(file, MAX_MANIFEST_LENGTH)).toString('utf8'));
   } catch (cause) {
     const errno = errnoOf(cause);
     if (errno === 'ENOENT' || errno === 'ENOTDIR') throw await notAnImage(image, cause);
@@ -84,7 +89,7 @@ async function notAnImage(image: string, cause: unknown): Promise<StoreError> {
 }
 
 async function startsWith(file: string, text: string): Promise<boolean> {
-  const handle = await open(file, 'r');
+  const handle = await openRegular(file);
   try {
     const { buffer, bytesRead } = await handle.read(Buffer.alloc(text.length), 0, text.length, 0);
     return buffer.subarray(0, bytesRead).toString('latin1') === text;

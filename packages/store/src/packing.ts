@@ -1,8 +1,10 @@
 import { createHash } from 'node:crypto';
+import { constants } from 'node:fs';
 import { open } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
 import type { CodecPool } from './codec-pool.ts';
 import { StoreError } from './error.ts';
+import { openRegular } from './read-file.ts';
 import { CHUNK_BYTES, decodeSeekTable, encodeSeekTable, FOOTER_BYTES, seekTableBytes } from './seek-table.ts';
 import type { Chunk } from './seek-table.ts';
 
@@ -117,7 +119,8 @@ export async function chunksOf(source: FileHandle, rawSize: number): Promise<Chu
 }
 
 async function openPair(from: string, to: string): Promise<[FileHandle, FileHandle]> {
-  const source = await open(from, 'r');
+  // A layer that is a link leads out of the image.
+  const source = await openRegular(from, constants.O_NOFOLLOW);
   try {
     return [source, await open(to, 'wx', 0o600)];
   } catch (error) {

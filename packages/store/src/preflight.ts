@@ -7,7 +7,8 @@ import { decodeEnginePlan, decodeRestorePlan, storedName } from '@forkpoint/mani
 import type { Manifest, ManifestFile, PlanPart } from '@forkpoint/manifest';
 import { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
 import { errnoOf, reasonOf } from './error.ts';
-import { readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { readRegular } from './read-file.ts';
 import { slotProblem } from './ports.ts';
 
 /** A short word for what stands in the way of a restore. */
@@ -131,7 +132,7 @@ async function cpuFindings(manifest: Manifest, options: PreflightOptions): Promi
 
 async function planFindings(image: string, manifest: Manifest): Promise<Finding[]> {
   try {
-    const { parts, layers } = decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+    const { parts, layers } = decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
     const packed = manifest.layers.filter(({ compression }) => compression !== null);
     const isPacked = new Set(packed.map(({ file }) => file));
     const all = [...parts, ...layers.map(({ name, size }) => ({ name: `layers/${name}`, size }))];

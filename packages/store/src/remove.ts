@@ -1,6 +1,6 @@
 import { lstat, readdir, rename, rm } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
-import { errnoOf, reasonOf, StoreError } from './error.ts';
+import { errnoOf, reasonOf, StoreError, worded } from './error.ts';
 import { MANIFEST_FILE, RESTORE_PLAN_FILE, stateOfPlace } from './images.ts';
 import { ownOwner } from './owner.ts';
 import { temporaryName } from './publish.ts';
@@ -12,7 +12,9 @@ import { temporaryName } from './publish.ts';
  * ERR_FORKPOINT_REMOVE.
  */
 export async function removeImage(path: string, options: { isForced?: boolean } = {}): Promise<void> {
-  await checkRemovable(path, options.isForced === true);
+  await checkRemovable(path, options.isForced === true).catch((error: unknown) => {
+    throw worded(error, 'ERR_FORKPOINT_REMOVE', `the image ${path} cannot be removed`);
+  });
   const aside = join(dirname(path), temporaryName(basename(path), await ownOwner()));
   try {
     await rename(path, aside);

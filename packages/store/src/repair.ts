@@ -1,4 +1,4 @@
-import { readFile, rm, stat, writeFile } from 'node:fs/promises';
+import { rm, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import {
   decodeRestorePlan,
@@ -12,7 +12,8 @@ import { openCodecPool } from './codec-pool.ts';
 import type { CompressOptions } from './compress.ts';
 import { digestOf, readDigests, writeDigests } from './digests.ts';
 import type { Digests } from './digests.ts';
-import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { MANIFEST_FILE, PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { readRegular } from './read-file.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { packFile } from './packing.ts';
 import { linkRest, rewriteImage } from './rewrite-image.ts';
@@ -110,7 +111,7 @@ async function putCopies(
 }
 
 async function describe(image: string, directory: string, manifest: Manifest): Promise<void> {
-  const plan = decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+  const plan = decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
   for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE]) await rm(join(directory, name), { force: true });
   await writeFile(join(directory, MANIFEST_FILE), serializeManifest(manifest), { mode: 0o600 });
   await writeFile(join(directory, RESTORE_PLAN_FILE), encodeRestorePlan(packPlan(plan, manifest)), {

@@ -1,7 +1,7 @@
-import { mkdir, readdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { DIGESTS_FILE } from './digests.ts';
-import { errnoOf, reasonOf, StoreError } from './error.ts';
+import { StoreError, worded } from './error.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { ownOwner } from './owner.ts';
@@ -47,12 +47,7 @@ export async function rewriteImage(
     return destination.path;
   } catch (cause) {
     await discard(destination);
-    const errno = errnoOf(cause);
-    if (errno === undefined || cause instanceof StoreError || !/^E[A-Z0-9]+$/.test(errno)) throw cause;
-    throw new StoreError('ERR_FORKPOINT_REWRITE', `${image} cannot be written anew: ${reasonOf(cause)}`, {
-      ...(errno === 'ENOSPC' ? { hint: 'Make room there; the image is as it was' } : {}),
-      cause,
-    });
+    throw worded(cause, 'ERR_FORKPOINT_REWRITE', `${image} stays as it was, and cannot be written anew`);
   }
 }
 
@@ -64,11 +59,10 @@ export async function linkRest(
 ): Promise<void> {
   const own = new Set([MANIFEST_FILE, RESTORE_PLAN_FILE, DIGESTS_FILE]);
   await mkdir(join(directory, 'layers'), { mode: 0o700 });
-  for (const part of ['', 'layers/']) {
-    const entries = await readdir(join(image, part), { withFileTypes: true }).catch((error: unknown) => {
-      if (part !== '' && errnoOf(error) === 'ENOENT') return [];
-      throw error;
-    });
+  // A link in the place of the layers would lead out of the image.
+  const hasLayers = (await lstat(join(image, 'layers')).catch(() => undefined))?.isDirectory() === true;
+  for (const part of hasLayers ? ['', 'layers/'] : ['']) {
+    const entries = await readdir(join(image, part), { withFileTypes: true });
     for (const entry of entries) {
       const name = `${part}${entry.name}`;
       // Links, devices and directories are none of ours.

@@ -5,7 +5,8 @@ import type { Manifest } from '@forkpoint/manifest';
 import { unpackLayers } from './compress.ts';
 import type { CompressOptions } from './compress.ts';
 import { digestOf } from './digests.ts';
-import { errnoOf } from './error.ts';
+import { makeMissing } from './directories.ts';
+import { errnoOf, worded } from './error.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { ownOwner } from './owner.ts';
@@ -30,9 +31,9 @@ export async function unpackedDirectory(
   const parent = join(places.cache, 'unpacked');
   const directory = join(parent, key);
   if (await isDirectory(directory)) return directory;
-  await mkdir(parent, { recursive: true, mode: 0o700 });
   const temporary = join(parent, temporaryName(key, await ownOwner()));
   try {
+    await makeMissing(parent, [], 0o700);
     await mkdir(temporary, { mode: 0o700 });
     await linkRest(image, temporary, new Set(manifest.layers.map(storedName)));
     // The launcher reads these from where it reads the rest.
@@ -46,7 +47,8 @@ export async function unpackedDirectory(
   } catch (error) {
     await rm(temporary, { recursive: true, force: true });
     // Somebody else was quicker.
-    if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST') throw error;
+    if (errnoOf(error) !== 'ENOTEMPTY' && errnoOf(error) !== 'EEXIST')
+      throw worded(error, 'ERR_FORKPOINT_REWRITE', `${image} cannot be unpacked`);
   }
   return directory;
 }

@@ -1,12 +1,13 @@
-import { lstat, readFile } from 'node:fs/promises';
+import { lstat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { decodeRestorePlan, storedName } from '@forkpoint/manifest';
 import type { Manifest } from '@forkpoint/manifest';
 import { digestOf, DIGESTS_FILE, isDraft, readDigests } from './digests.ts';
 import type { Digests } from './digests.ts';
 import { filesOf } from './entries.ts';
-import { errnoOf, reasonOf } from './error.ts';
-import { readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { errnoOf, reasonOf, worded } from './error.ts';
+import { PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { readRegular } from './read-file.ts';
 import type { Watch } from './packing.ts';
 
 /** Something in an image that is not as it was. */
@@ -33,6 +34,14 @@ export interface Verification {
  * that were computed when it was taken. Changes nothing. Throws system errors, and the reason of the signal.
  */
 export async function verifyImage(image: string, watch: Watch = {}): Promise<Verification> {
+  try {
+    return await verify(image, watch);
+  } catch (error) {
+    throw worded(error, 'ERR_FORKPOINT_DIGEST', `${image} cannot be verified`);
+  }
+}
+
+async function verify(image: string, watch: Watch): Promise<Verification> {
   const problems: Problem[] = [];
   let bytes = 0;
   const counted: Watch = {
@@ -75,7 +84,7 @@ export async function verifyImage(image: string, watch: Watch = {}): Promise<Ver
 async function planProblems(image: string, manifest: Manifest | undefined): Promise<Problem[]> {
   const problem = (message: string): Problem[] => [{ kind: 'plan', file: RESTORE_PLAN_FILE, message }];
   try {
-    const plan = decodeRestorePlan(await readFile(join(image, RESTORE_PLAN_FILE)));
+    const plan = decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
     if (manifest !== undefined && plan.image !== manifest.id)
       return problem(`the plan is of the image ${plan.image}, and the manifest of ${manifest.id}`);
     const packed = new Set(

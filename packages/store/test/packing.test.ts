@@ -53,7 +53,7 @@ test('a changed byte, a missing end and other content are noticed when a file is
     const [damaged, back] = [join(root, `d${++number}`), join(root, `b${number}`)];
     writeFileSync(damaged, bytes);
     await assert.rejects(unpackFile(damaged, back, pool, { rawSize: size, sha256: digest }), {
-      code: /ERR_FORKPOINT_CODEC|ERR_ZSTD|ZSTD_error/,
+      code: 'ERR_FORKPOINT_CODEC',
     });
   };
   for (let at = 0; at < good.length; at += Math.ceil(good.length / 40)) {

@@ -1,6 +1,7 @@
 // A preload that lets a program's file operations fail or kill it, one by one. FAULT_DIR is the directory that counts,
 // FAULT_AT the number of the operation, from 1 on, FAULT_KIND what happens there: `kill` ends the process before the operation,
-// `space` answers ENOSPC where a full disk would. A change of FAULT_AT begins a new count.
+// `space` answers ENOSPC where a full disk would, `io` EIO there, and `files` EMFILE when a file is opened, to be read or written.
+// A change of FAULT_AT begins a new count.
 // The file FAULT_LOG is made when an operation has failed.
 #define _GNU_SOURCE
 #include <dlfcn.h>
@@ -22,20 +23,20 @@
 
 static long done, wanted;
 
-// Returns 1 when the operation is to fail with ENOSPC.
+// Returns 1 when the operation is to fail; errno says how.
 static int strikes(const char *name, const char *path, int takesSpace) {
   const char *directory = getenv("FAULT_DIR"), *at = getenv("FAULT_AT"), *kind = getenv("FAULT_KIND");
   if (directory == NULL || at == NULL || kind == NULL || path == NULL) return 0;
   if (strncmp(path, directory, strlen(directory)) != 0) return 0;
-  int kills = strcmp(kind, "kill") == 0;
-  if (!kills && !takesSpace) return 0;
+  int kills = strcmp(kind, "kill") == 0, files = strcmp(kind, "files") == 0;
+  if (files ? strncmp(name, "open", 4) != 0 : !kills && !takesSpace) return 0;
   if (__atomic_exchange_n(&wanted, atol(at), __ATOMIC_SEQ_CST) != atol(at)) done = 0;
   if (__atomic_add_fetch(&done, 1, __ATOMIC_SEQ_CST) != atol(at)) return 0;
   if (kills) kill(getpid(), SIGKILL);
   const char *log = getenv("FAULT_LOG");
   int fd = log != NULL ? REAL(int, "open", const char *, int, ...)(log, O_WRONLY | O_CREAT | O_CLOEXEC, 0600) : -1;
   if (fd >= 0) close(fd);
-  errno = ENOSPC;
+  errno = files ? EMFILE : strcmp(kind, "io") == 0 ? EIO : ENOSPC;
   return 1;
 }
 
@@ -49,7 +50,9 @@ static int strikes_fd(const char *name, int fd, int takesSpace) {
 }
 
 static int open_with(const char *name, const char *path, int flags, mode_t mode) {
-  if ((flags & (O_CREAT | O_WRONLY | O_RDWR)) != 0 && strikes(name, path, 1)) return -1;
+  const char *kind = getenv("FAULT_KIND");
+  int reads = kind != NULL && strcmp(kind, "files") == 0;
+  if ((reads || (flags & (O_CREAT | O_WRONLY | O_RDWR)) != 0) && strikes(name, path, 1)) return -1;
   return REAL(int, name, const char *, int, ...)(path, flags, mode);
 }
 #define OPEN(name)                                              \

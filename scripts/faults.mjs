@@ -1,0 +1,46 @@
+// Lets every file operation of every command on a store fail, and kills the command at each of them: npm run faults -- [--operation NAME]
+// Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
+import { spawnSync } from 'node:child_process';
+import { mkdtempSync, rmSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { dirname, join } from 'node:path';
+import { fileURLToPath } from 'node:url';
+import { parseArgs } from 'node:util';
+import { dataDirectory, setup } from './setup.mjs';
+
+const here = fileURLToPath(import.meta.url);
+const node = join(dirname(here), '../node_modules/node24/bin/node');
+
+// The packages are TypeScript; the workspace's own Node runs them as they are.
+if (process.execPath !== node) {
+  await setup({ runtimes: false });
+  const env = { ...process.env, FORKPOINT_TEST_ENGINE: join(dataDirectory(), 'engine') };
+  const { status, error } = spawnSync(node, [here, ...process.argv.slice(2)], { stdio: 'inherit', env });
+  if (error) throw error;
+  process.exit(status ?? 1);
+}
+
+const { values } = parseArgs({ options: { operation: { type: 'string' } } });
+const { compileFaults, killedAt, stepsOf } = await import('../test/engine/store-faults.ts');
+const { OPERATIONS } = await import('../test/engine/store-walk.ts');
+const directory = mkdtempSync(join(tmpdir(), 'fp-faults-'));
+let points = 0;
+try {
+  const faults = compileFaults(directory);
+  for (const operation of Object.keys(OPERATIONS)) {
+    if (values.operation !== undefined && values.operation !== operation) continue;
+    for (const kind of ['space', 'io', 'files', 'kill']) {
+      let steps = 0;
+      if (kind === 'kill') while (await killedAt(faults, operation, steps + 1)) steps++;
+      else ({ steps } = await stepsOf(faults, operation, kind));
+      points += steps;
+      console.log(`${operation}, ${kind}: ${steps} points`);
+    }
+  }
+  console.log(`${points} points: every image whole, nothing left behind`);
+} catch (error) {
+  console.error(error);
+  process.exitCode = 1;
+} finally {
+  rmSync(directory, { recursive: true, force: true });
+}
