@@ -80,6 +80,19 @@ test('image, rewrite and manifest do no input or output', () => {
   }
 });
 
+test('the refork policy does no input or output, and reads no clock', () => {
+  const policy = typescript.filter(({ path }) => path.startsWith('supervisor/src/refork/'));
+  assert.notEqual(policy.length, 0);
+  for (const source of policy) {
+    for (const name of importsOf(source.text)) assert.match(name, /^\.\//, `${source.path}: ${name}`);
+    assert.doesNotMatch(
+      source.text,
+      /\b(Date|performance|process|setTimeout|setInterval|Math\.random)\b/,
+      source.path,
+    );
+  }
+});
+
 test('only the command line prints', () => {
   for (const source of typescript) {
     if (MAY_PRINT.has(source.package) || source.package === 'testkit') continue;
