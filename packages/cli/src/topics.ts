@@ -61,6 +61,10 @@ const ENVIRONMENT = `Variables that forkpoint reads:
   FORKPOINT_DEBUG   1: stack traces of errors, and nothing of a failed restore is removed
   NO_COLOR          no colours
 
+Variables of a program, given to \`forkpoint run\`:
+
+  FORKPOINT_NO_ADDRESS_HINTS  1: V8 chooses the addresses of its heap (docs/fork-safety.md)
+
 Variables that a program finds: FORKPOINT_DIR, the control directory (docs/protocol.md). NODE_OPTIONS and LD_PRELOAD
 have additions behind the user's own; \`forkpoint run --no-preload\` leaves them out.
 
