@@ -319,6 +319,8 @@ static void read_signals(void) {
 }
 
 void supervise(void) {
+  // A restored program may have ended while CRIU was being waited for: its SIGCHLD has been read by then.
+  reap();
   while (!pod.program_gone || lingers()) {
     if (pod.program_gone) farewell();
     struct pollfd fds[4] = {{pod.signals, POLLIN, 0},

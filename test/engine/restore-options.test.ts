@@ -144,3 +144,27 @@ describe('a program that has read a variable when it started', () => {
     }
   });
 });
+
+test('a program that ends while CRIU is still finishing ends its run, with its own exit code', async () => {
+  const person = createPerson();
+  try {
+    const source = write(
+      person,
+      'brief.c',
+      '#include <unistd.h>\nint main(void) { while (access("go", F_OK) != 0) usleep(100); _exit(7); }\n',
+    );
+    const program = join(person.scratch, 'brief');
+    const made = await person.start(['cc', '-o', program, source]).end();
+    assert.equal(made.code, 0, made.stderr);
+    const run = (await person.json(['run', '-d', '--', program])) as Started;
+    await person.json(['checkpoint', run.id, './brief-image', '--stop']);
+    write(person, 'go', '');
+    // Whether it ends before CRIU is a matter of microseconds.
+    for (let i = 0; i < 20; i++) {
+      const { code, stderr } = await person.finish(['restore', './brief-image'], { timeoutMs: 20_000 });
+      assert.equal(code, 7, stderr);
+    }
+  } finally {
+    await person.leave();
+  }
+});
