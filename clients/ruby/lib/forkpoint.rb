@@ -14,6 +14,7 @@ module Forkpoint
   VERSION = '0.1.0'
 
   @hooks = Hooks.new
+  @children = []
 
   class << self
     # Whether this process can be checkpointed: whether it runs in a pod.
@@ -38,6 +39,39 @@ module Forkpoint
     def checkpoint_restore(to = nil)
       checkpoint(to, stop: true).context
     end
+
+    # What fork(2) does, with threads, compiled code and all: with a block, the child runs it and ends; without, returns nil in the
+    # child. In the parent returns a Child, which stands for the pid. `stdio` is 'inherit', 'pipe' or 'ignore'; children end with
+    # their parent unless `detached`.
+    def fork(args: [], env: {}, stdio: 'inherit', detached: false, &block)
+      role, children = forked(1, args, env, stdio, detached)
+      return children[0] if role == :parent
+
+      run_and_exit(&block) if block
+    end
+
+    # Starts `count` children at once. Returns the children in the parent, and in each child nil, or runs the block with its index.
+    def fork_many(count, args: [], env: {}, stdio: 'inherit', detached: false, &block)
+      role, children = forked(count, args, env, stdio, detached)
+      return children if role == :parent
+
+      run_and_exit { block.call(context.index) } if block
+    end
+
+    # Waits for a child; without one, for any child that was not waited for. Returns a Status; nil when there is no child.
+    def wait(child = nil)
+      return child.wait.tap { @children.delete(child) } if child
+
+      until @children.empty?
+        ended = @children.find(&:poll)
+        return wait(ended) if ended
+
+        sleep 0.01
+      end
+    end
+
+    # In a child: the channel to the parent.
+    attr_reader :channel
 
     # Has a block run before every checkpoint; newest first.
     def before_checkpoint(&block)
@@ -80,6 +114,26 @@ module Forkpoint
     end
 
     private
+
+    def forked(count, args, env, stdio, detached)
+      options = { 'count' => count, 'stdio' => stdio, 'detached' => detached, 'cwd' => Dir.pwd }
+      options['args'] = args.map(&:to_s) unless args.empty?
+      options['env'] = env unless env.empty?
+      role, children = member.fork(options)
+      if role == :child
+        @channel = Channel.new(children)
+        @children = []
+      else
+        @children.concat(children)
+      end
+      [role, children]
+    end
+
+    # A child ends with its block, as with fork(2): at_exit blocks run, and what it raises is told and makes it fail.
+    def run_and_exit
+      yield
+      exit(0)
+    end
 
     def member
       return @member if @member

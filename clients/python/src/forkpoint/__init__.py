@@ -14,16 +14,21 @@ Checkpoint, restore and fork of a warm Python process. The process has to be sta
 
 import os
 from dataclasses import dataclass
-from typing import Any, Callable, Dict, Optional, Tuple, TypeVar, Union
+from typing import Any, Callable, Dict, Optional, Sequence, Tuple, TypeVar, Union
 
 from . import _reseed
 from ._errors import CheckpointError, ForkpointError, RestoreError
+from ._fork import Channel, ChannelClosed, Child, Forked
 from ._hooks import Function, Registry
 from ._member import Context, Member
 
 __all__ = [
+    "Channel",
+    "ChannelClosed",
     "CheckpointError",
+    "Child",
     "Context",
+    "Forked",
     "ForkpointError",
     "Outcome",
     "RestoreError",
@@ -34,6 +39,8 @@ __all__ = [
     "checkpoint_async",
     "checkpoint_restore",
     "context",
+    "fork",
+    "fork_async",
     "is_implemented",
     "register",
     "reseed_on_restore",
@@ -119,6 +126,34 @@ def checkpoint_restore(to: Optional[Path] = None) -> Context:
     return checkpoint(to, stop=True).context
 
 
+def fork(
+    count: int = 1,
+    *,
+    args: Sequence[str] = (),
+    env: Optional[Dict[str, str]] = None,
+    stdio: str = "inherit",
+    detached: bool = False,
+) -> Forked:
+    """
+    Starts `count` children from the state that this process is in: threads, connections between threads, all of it. Each
+    child continues behind the same call with ``role`` ``child``; the parent gets the children. `stdio` is ``inherit``, ``pipe``
+    or ``ignore``; children end with their parent unless `detached`.
+    """
+    return _here().fork(_fork_options(count, args, env, stdio, detached))
+
+
+async def fork_async(
+    count: int = 1,
+    *,
+    args: Sequence[str] = (),
+    env: Optional[Dict[str, str]] = None,
+    stdio: str = "inherit",
+    detached: bool = False,
+) -> Forked:
+    """Like ``fork``; hooks that are coroutine functions are awaited in the running loop."""
+    return await _here().fork_async(_fork_options(count, args, env, stdio, detached))
+
+
 def before_checkpoint(hook: Hook) -> Hook:
     """Has a function run before every checkpoint; newest first. It may take the context, and may be a coroutine function."""
     _registry().add(Function(hook, None), is_weak=False)
@@ -197,6 +232,21 @@ def _options(
         options["link"] = False
     if not sync:
         options["sync"] = False
+    return options
+
+
+def _fork_options(
+    count: int, args: Sequence[str], env: Optional[Dict[str, str]], stdio: str, detached: bool
+) -> Dict[str, Any]:
+    if count < 1:
+        raise ValueError(f"count is a number above 0, and not {count}")
+    if stdio not in ("inherit", "pipe", "ignore"):
+        raise ValueError(f"stdio is inherit, pipe or ignore, and not {stdio}")
+    options: Dict[str, Any] = {"count": count, "stdio": stdio, "detached": detached, "cwd": os.getcwd()}
+    if args:
+        options["args"] = [str(arg) for arg in args]
+    if env:
+        options["env"] = dict(env)
     return options
 
 

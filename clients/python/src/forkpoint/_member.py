@@ -13,7 +13,7 @@ import traceback
 from dataclasses import dataclass, field
 from typing import Any, Callable, Coroutine, Dict, Generator, List, Optional, Tuple
 
-from . import _reseed
+from . import _fork, _reseed
 from ._control import Control, Fields
 from ._errors import CheckpointError, ForkpointError, RestoreError
 from ._gil import no_switch
@@ -99,13 +99,41 @@ class Member:
 
     # --- asking ---
 
+    def fork(self, options: Fields) -> _fork.Forked:
+        return _run(self._fork(options))  # type: ignore[no-any-return]
+
+    async def fork_async(self, options: Fields) -> _fork.Forked:
+        return await _run_async(self._fork(options))  # type: ignore[no-any-return]
+
+    def _fork(self, options: Fields) -> Steps:
+        name = f"fork-{os.urandom(6).hex()}.sock"
+        nurseries: List[_fork.Nursery] = []
+
+        def answered(answer: Fields) -> None:
+            if answer["outcome"] == "continued":
+                nurseries.append(_fork.Nursery(os.path.join(self.control.directory, name), options["count"]))
+
+        try:
+            answer = yield from self._request({**options, "socket": name}, answered)
+        except BaseException:
+            for nursery in nurseries:
+                nursery.abort()
+            raise
+        if answer["outcome"] == "restored":
+            channel = _fork.reach(self.control.directory, answer.get("fork"))
+            return _fork.Forked("child", self.context.index, channel=channel)
+        children, errors = yield from nurseries[0].settle()
+        if not children:
+            raise _fork.refused(errors)
+        return _fork.Forked("parent", None, children, errors)
+
     def request(self, options: Fields) -> Fields:
         return _run(self._request(options))
 
     async def request_async(self, options: Fields) -> Fields:
         return await _run_async(self._request(options))
 
-    def _request(self, options: Fields) -> Steps:
+    def _request(self, options: Fields, answered: Optional[Callable[[Fields], None]] = None) -> Steps:
         owner = _current()
         if self._round_owner == owner:
             raise CheckpointError(
@@ -115,7 +143,7 @@ class Member:
             yield from self._prepare(options, owner)
             yield from self._take_round(owner)
             try:
-                answer, errors = yield from self._round(None)
+                answer, errors = yield from self._round(None, answered)
                 return (yield from self._conclude(answer, errors))
             finally:
                 self._release_round(owner)
@@ -191,7 +219,7 @@ class Member:
 
     # --- one round ---
 
-    def _round(self, ask: Optional[str]) -> Steps:
+    def _round(self, ask: Optional[str], answered: Optional[Callable[[Fields], None]] = None) -> Steps:
         """Before hooks, the checkpoint itself, after hooks. Returns the answer and what failed after it."""
         failures = yield from self._hooks("before_checkpoint", self.registry.begin())
         answer: Optional[Fields] = None
@@ -203,6 +231,8 @@ class Member:
             code = "ERR_FORKPOINT_FAILED"
             try:
                 answer = self._freeze(ask, errors)
+                if answered is not None:
+                    answered(answer)
             except (ForkpointError, OSError) as error:
                 failures.append(error)
                 code = error.code if isinstance(error, ForkpointError) else code
@@ -257,6 +287,7 @@ class Member:
         if is_renewed:
             errors += _reseed.registered()
         if answer["outcome"] == "restored":
+            _fork.abandon()
             self._wake(answer, errors)
         return answer
 

@@ -14,6 +14,8 @@ module Forkpoint
     FIFO_LIMIT = 5.0
     LONGEST_POLL = 0.02
 
+    attr_reader :directory
+
     def initialize(directory, pid)
       @directory = directory
       @member = File.join(directory, 'members', pid.to_s)
@@ -68,6 +70,11 @@ module Forkpoint
 
         sleep 0.002
       end
+    end
+
+    # Listens for the children of one fork.
+    def nursery(name, count)
+      Family::Nursery.new(File.join(@directory, name), count)
     end
 
     # Keeps the FIFO open, so that the launcher can write its next line at once.

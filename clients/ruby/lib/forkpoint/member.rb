@@ -3,6 +3,7 @@
 require 'monitor'
 require_relative 'context'
 require_relative 'control'
+require_relative 'family'
 require_relative 'hooks'
 require_relative 'reseed'
 
@@ -43,14 +44,33 @@ module Forkpoint
       @restore_time == -1 ? -1 : (clock - @restored_at) * 1000
     end
 
-    # Asks for a checkpoint; returns the answer.
-    def request(options)
+    # Forks this process, by one dump from which all children start. Returns [:child, channel] or [:parent, children, errors].
+    def fork(options)
+      name = "fork-#{Random.urandom(6).unpack1('H*')}.sock"
+      nursery = nil
+      answer = request(options.merge('socket' => name)) do |first|
+        nursery = @control.nursery(name, options['count']) if first['outcome'] == 'continued'
+      end
+      return [:child, Family.reach(@control.directory, answer['fork'])] if answer['outcome'] == 'restored'
+
+      children, errors = nursery.settle
+      return [:parent, children, errors] unless children.empty?
+
+      what = errors.length > 1 ? "none of #{errors.length} children started: " : ''
+      raise CheckpointError.new('ERR_FORKPOINT_FORK', "#{what}#{errors.map(&:message).first || 'nobody came'}", errors: errors)
+    rescue CheckpointError
+      nursery&.abort
+      raise
+    end
+
+    # Asks for a checkpoint; returns the answer. A block is called with the first answer, before the after hooks.
+    def request(options, &answered)
       if @owner == Thread.current
         raise CheckpointError.new('ERR_FORKPOINT_NESTED', 'a checkpoint was asked for while the hooks of another one run')
       end
 
       prepare(options)
-      exclusively { conclude(*round(nil)) }
+      exclusively { conclude(*round(nil, &answered)) }
     rescue CheckpointError, RestoreError
       raise
     rescue Error, SystemCallError => e
@@ -102,6 +122,7 @@ module Forkpoint
         begin
           answer = freeze_program(ask)
           wake(answer, errors) if answer['outcome'] == 'restored'
+          yield answer if block_given?
         rescue Error, SystemCallError => e
           failures << e
           code = e.code if e.is_a?(Error)
@@ -135,6 +156,7 @@ module Forkpoint
     end
 
     def wake(answer, errors)
+      Family.abandon
       @context = Context.of(answer)
       @restore_time = (Time.now.to_f * 1000).round
       @restored_at = clock
