@@ -121,7 +121,7 @@ module Forkpoint
       options['env'] = env unless env.empty?
       role, children = member.fork(options)
       if role == :child
-        @channel = Channel.new(children)
+        @channel = RUBY_ENGINE == 'jruby' ? JvmChannel.new(children) : Channel.new(children)
         @children = []
       else
         @children.concat(children)

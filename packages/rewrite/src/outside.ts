@@ -26,6 +26,7 @@ export function closeOutside(draft: Draft): string[] {
   dropReceived(draft, new Set([...sockets.values()].filter(hasOutside).map(({ id }) => id)));
   for (const socket of sockets.values()) {
     const other = sockets.get(socket.peer);
+    if (forgetName(socket)) draft.touch(files);
     if (!hasOutside(socket)) continue;
     const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
     const name = other === undefined ? undefined : unixName(other.name);
@@ -34,7 +35,10 @@ export function closeOutside(draft: Draft): string[] {
       continue;
     }
     socket.peer = 0;
-    if (isStream) closeStream(socket);
+    if (isStream) {
+      closeStream(socket);
+      forgetName(socket);
+    }
     draft.touch(files);
   }
   // What stood for the other ends outside; CRIU would look for their descriptors.
@@ -48,6 +52,19 @@ export function closeOutside(draft: Draft): string[] {
     draft.touch(files);
   }
   return [...peers];
+}
+
+/**
+ * A connection that was accepted has the name of the socket that accepted it. When the other end is gone and the name is
+ * deleted, CRIU waits for ever for somebody to bind it; nobody needs the name any more.
+ */
+function forgetName(socket: unix_sk_entry): boolean {
+  const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
+  const isConnection = isStream && socket.state === TCP_ESTABLISHED;
+  if (!isConnection || socket.peer !== 0 || socket.deleted !== true) return false;
+  socket.name = new Uint8Array(0);
+  socket.deleted = false;
+  return true;
 }
 
 /** Makes a stream socket one whose other end has closed the connection. */

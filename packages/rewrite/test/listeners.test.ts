@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
 import { FILE_TYPES, summarize } from '@forkpoint/image';
 import { rewrite } from '../src/index.ts';
-import { applied, edited, fixture } from './images.ts';
+import { applied, edited, fixture, messages } from './images.ts';
 
 describe('listening sockets', () => {
   const zoo = fixture('zoo');
@@ -49,6 +49,19 @@ describe('listening sockets', () => {
     assert.equal(after.find(({ fd }) => fd === 10)?.state, 'listen');
     const note = result.notes.find(({ code }) => code === 'unix-listener-kept');
     assert.match(note?.message ?? '', /busy\.sock/);
+  });
+
+  it('whose name is deleted lend it to no connection that has lost its other end', () => {
+    let id = 0;
+    const lost = edited(zoo, 'files', 'files.img', (file) => {
+      const socket = file.entries.find(({ message }) => message.usk?.state === 1 && message.usk.type === 1)?.message;
+      assert.ok(socket?.usk);
+      id = socket.id;
+      Object.assign(socket.usk, { peer: 0, name: Buffer.from('/gone.sock\0'), deleted: true });
+    });
+    const changed = messages(applied(lost, rewrite(lost)), 'files', 'files.img');
+    const usk = changed.entries.find(({ message }) => message.id === id)?.message.usk;
+    assert.deepEqual([usk?.name.length, usk?.deleted], [0, false]);
   });
 
   it('leave connected, datagram and UDP sockets alone', () => {

@@ -164,19 +164,19 @@ class Child:
 
     @property
     def is_born(self) -> bool:
+        # One that has ended already has lived.
         self._read()
-        return self.id != "" and "channel" in self._lines and self._code is None
+        return self.id != "" and ("channel" in self._lines or self._code is not None)
 
     def failure(self) -> Optional[ForkpointError]:
         """Why it did not come to live; None while it still may."""
-        if self._code is None:
+        if self._code is None or self.is_born:
             return None
         said = "\n".join(
             line for line in self._text.split("\n") if not line.startswith(("started ", "exited "))
         ).strip()
-        ended = f"ended with {self._code} before it went on"
-        what = f"could not be started: {said}" if said != "" and self.id == "" else ended
-        return ForkpointError("ERR_FORKPOINT_CHILD", f"child {self.index} {what}")
+        why = said or f"it ended with {self._code}"
+        return ForkpointError("ERR_FORKPOINT_CHILD", f"child {self.index} could not be started: {why}")
 
     def _read(self) -> None:
         """Reads `started RUN PID`, `exited CODE SIGNAL`, and the words of a failure, as far as they have come."""

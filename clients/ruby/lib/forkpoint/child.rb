@@ -84,18 +84,18 @@ module Forkpoint
       @lines.key?(kind) ? line.close : @lines[kind] = line
     end
 
+    # One that has ended already has lived.
     def born?
       read
-      !@id.nil? && @lines.key?('channel') && @status.nil?
+      !@id.nil? && (@lines.key?('channel') || !@status.nil?)
     end
 
     # Why it did not come to live; nil while it still may.
     def failure
-      return nil unless @status
+      return nil if @status.nil? || born?
 
       said = @text.lines.reject { |line| line.start_with?('started ', 'exited ') }.join.strip
-      what = @id.nil? && !said.empty? ? "could not be started: #{said}" : "ended before it went on: #{@status.to_a.inspect}"
-      Error.new('ERR_FORKPOINT_CHILD', "child #{index} #{what}")
+      Error.new('ERR_FORKPOINT_CHILD', "child #{index} could not be started: #{said.empty? ? 'it was killed' : said}")
     end
 
     private

@@ -110,6 +110,8 @@ module Forkpoint
           @unknown << [Family.keep(line), +'']
         end
         @unknown.reject! { |line, head| identify(line, head) }
+      rescue IOError
+        # It is closed already: all children have come.
       end
 
       # Reads `INDEX LINE`, byte by byte, because what the line carries stands right behind; whether it is settled.

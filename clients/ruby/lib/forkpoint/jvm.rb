@@ -1,12 +1,88 @@
 # frozen_string_literal: true
 
 require 'java'
+require_relative 'child'
 require_relative 'context'
 require_relative 'errors'
 require_relative 'hooks'
 require_relative 'reseed'
 
 module Forkpoint
+  # A child of a JVM, with what Child has.
+  class JvmChild < Child
+    def initialize(child)
+      super(child.index)
+      @child = child
+      @id = child.id
+    end
+
+    def stdin
+      @stdin ||= @child.stdin&.to_io
+    end
+
+    def stdout
+      @stdout ||= @child.stdout&.to_io
+    end
+
+    def stderr
+      @stderr ||= @child.stderr&.to_io
+    end
+
+    def kill(signal = :TERM)
+      @child.kill(signal.is_a?(Integer) ? signal : Signal.list.fetch(signal.to_s.delete_prefix('SIG')))
+    end
+
+    def poll
+      @child.alive? ? nil : status
+    end
+
+    def wait(timeout = nil)
+      ended = timeout ? @child.waitFor((timeout * 1000).to_i, java.util.concurrent.TimeUnit::MILLISECONDS) : true
+      ended ? status : nil
+    end
+
+    def send_message(value)
+      JvmChannel.new(@child.channel).send_message(value)
+    end
+
+    def receive
+      JvmChannel.new(@child.channel).receive
+    end
+
+    private
+
+    # The JVM tells a signal as 128 and its number, and a program's own code above 128 the same way.
+    def status
+      code = @child.waitFor
+      signal = @child.signal
+      signal.zero? ? Status.new(self, code, nil) : Status.new(self, nil, signal)
+    end
+  end
+
+  # Messages over the Java client's channel.
+  class JvmChannel
+    def initialize(channel)
+      @channel = channel
+    end
+
+    def send_message(value)
+      @channel.send(Marshal.dump(value).to_java_bytes)
+      nil
+    rescue java.io.IOException
+      raise Error.new('ERR_FORKPOINT_CHANNEL', 'the other end of the channel is closed')
+    end
+
+    def receive
+      Marshal.load(String.from_java_bytes(@channel.receive))
+    rescue java.io.IOException
+      raise Error.new('ERR_FORKPOINT_CHANNEL', 'the other end of the channel is closed')
+    end
+
+    def close
+      @channel.close
+    end
+  end
+
   # JRuby's process is a member through the Java client, which `forkpoint run -- jruby` adds to the JVM; this hands over to it.
   class Jvm
     API = Java::DevForkpoint::Forkpoint
@@ -85,6 +161,19 @@ module Forkpoint
       raise translate(CheckpointError, e, 'no checkpoint was made')
     rescue Java::DevForkpointCrac::RestoreException => e
       raise translate(RestoreError, e, 'after the checkpoint')
+    end
+
+    # Forks the JVM; children and channels are those of the Java client in Ruby's clothes.
+    def fork(options)
+      stdio = API::Stdio.value_of(options['stdio'].upcase)
+      forked = API.fork(options['count'], stdio)
+      return [:child, forked.channel] if forked.isChild
+
+      [:parent, forked.children.map { |child| JvmChild.new(child) }, forked.errors.to_a]
+    rescue Java::DevForkpointCrac::CheckpointException => e
+      raise translate(CheckpointError, e, 'no child was started')
+    rescue Java::DevForkpointCrac::RestoreException => e
+      raise translate(RestoreError, e, 'after the fork')
     end
 
     private

@@ -31,6 +31,10 @@ final class Control {
     this.member = directory.resolve("members").resolve(String.valueOf(pid));
   }
 
+  Path directory() {
+    return directory;
+  }
+
   Map<String, Object> identity() throws IOException {
     return Json.parseObject(Files.readString(directory.resolve("identity.json")));
   }

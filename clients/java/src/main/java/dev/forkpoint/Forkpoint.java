@@ -58,6 +58,27 @@ public final class Forkpoint {
     return new Outcome(answer.is("restored"), answer.self().image(), answer.self());
   }
 
+  /** Where the standard streams of children go. */
+  public enum Stdio {
+    /** To those of this process. */
+    INHERIT,
+    /** To streams of {@link Child}. */
+    PIPE,
+    /** Nowhere. */
+    IGNORE
+  }
+
+  /** Starts one child from the state that this JVM is in, threads and compiled code included; see {@link #fork(int, Stdio)}. */
+  public static Forked fork() throws CheckpointException, RestoreException {
+    return fork(1, Stdio.INHERIT);
+  }
+
+  /** Starts {@code count} children. Each continues behind the same call, where {@code isChild} is true; they end with this JVM. */
+  public static Forked fork(int count, Stdio stdio) throws CheckpointException, RestoreException {
+    if (count < 1) throw new IllegalArgumentException("count is a number above 0, and not " + count);
+    return member().fork(Map.of("stdio", stdio.name().toLowerCase(java.util.Locale.ROOT)), count);
+  }
+
   /** Returns what stood behind {@code --} on the restore command. */
   public static List<String> args() {
     return MEMBER == null ? List.of() : MEMBER.self().args();

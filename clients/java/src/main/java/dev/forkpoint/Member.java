@@ -5,6 +5,7 @@ import dev.forkpoint.crac.Core;
 import dev.forkpoint.crac.OrderedContext;
 import dev.forkpoint.crac.RestoreException;
 import java.io.IOException;
+import java.util.ArrayList;
 import java.util.LinkedHashMap;
 import java.util.List;
 import java.util.Map;
@@ -60,24 +61,75 @@ final class Member {
     return restoreTime == -1 ? -1 : (System.nanoTime() - restoredAtNanos) / 1_000_000;
   }
 
-  /** Asks for a checkpoint; with {@code stop} this process ends once the image is published. */
+  /** Called with the first answer, before the after hooks. */
+  private interface Answered {
+    void take(Answer answer) throws IOException;
+  }
+
+  /** Forks this process, by one dump from which all children start. */
+  Forked fork(Map<String, Object> options, int count) throws CheckpointException, RestoreException {
+    String name = "fork-" + Long.toHexString(Entropy.longAt(Entropy.bytes(8), 0)) + ".sock";
+    Map<String, Object> request = new LinkedHashMap<>(options);
+    request.put("count", count);
+    request.put("socket", name);
+    Nursery[] nursery = new Nursery[1];
+    List<ForkpointException> errors = new ArrayList<>();
+    try {
+      Answer answer =
+          request(
+              request,
+              first -> {
+                if (first.is("continued")) nursery[0] = new Nursery(control.directory().resolve(name), count);
+              });
+      if (answer.is("restored")) {
+        Long index = self.index();
+        Channel channel = Nursery.reach(control.directory(), answer.fields().get("fork"));
+        return new Forked(true, index == null ? 0 : index.intValue(), List.of(), List.of(), channel);
+      }
+      List<Child> children = nursery[0].settle(errors);
+      if (!children.isEmpty()) return new Forked(false, -1, List.copyOf(children), List.copyOf(errors), null);
+    } catch (IOException error) {
+      throw failed(error);
+    } catch (CheckpointException | RestoreException error) {
+      abort(nursery[0]);
+      throw error;
+    }
+    CheckpointException none = failed(new ForkpointException("ERR_FORKPOINT_FORK", "no child came to live"));
+    for (ForkpointException error : errors) none.addSuppressed(error);
+    throw none;
+  }
+
+  private static void abort(Nursery nursery) {
+    try {
+      if (nursery != null) nursery.abort();
+    } catch (IOException error) {
+      // The reason of the failure, which the caller is about to report, matters more.
+    }
+  }
+
   Answer request(Map<String, Object> options) throws CheckpointException, RestoreException {
+    return request(options, first -> {});
+  }
+
+  /** Asks for a checkpoint; with {@code stop} this process ends once the image is published. */
+  private Answer request(Map<String, Object> options, Answered answered) throws CheckpointException, RestoreException {
     if (round.isHeldByCurrentThread()) {
       throw failed(new IllegalStateException("Recursive checkpoint is not allowed"));
     }
-    Answer answer = requestAlone(options);
+    Answer answer = requestAlone(options, answered);
     // Behind all locks: the new main class may ask for a checkpoint itself.
     if (answer.is("restored") && answer.main() != null) NewMain.run(answer.main(), self.args());
     return answer;
   }
 
-  private Answer requestAlone(Map<String, Object> options) throws CheckpointException, RestoreException {
+  private Answer requestAlone(Map<String, Object> options, Answered answered)
+      throws CheckpointException, RestoreException {
     requests.lock();
     try {
       prepare(options);
       round.lock();
       try {
-        return conclude(runRound(null));
+        return conclude(runRound(null, answered));
       } finally {
         round.unlock();
       }
@@ -117,7 +169,7 @@ final class Member {
   }
 
   /** Before hooks, the checkpoint itself, after hooks. The failure of the result is what went wrong after the answer. */
-  private Result runRound(String ask) throws CheckpointException {
+  private Result runRound(String ask, Answered answered) throws CheckpointException {
     OrderedContext<?> context = (OrderedContext<?>) Core.getGlobalContext();
     CheckpointException failure = null;
     Answer answer = null;
@@ -132,6 +184,7 @@ final class Member {
       try {
         answer = freeze(ask);
         if (answer.is("restored")) wake(answer, after);
+        answered.take(answer);
       } catch (IOException | ForkpointException error) {
         failure = failed(error);
       }
@@ -169,6 +222,7 @@ final class Member {
 
   /** Makes this process a clone of its own before its hooks run. */
   private void wake(Answer answer, RestoreException failures) {
+    Nursery.abandon();
     self = answer.self();
     restoreTime = System.currentTimeMillis();
     restoredAtNanos = System.nanoTime();
@@ -218,7 +272,7 @@ final class Member {
       try {
         if (id.equals(lastAsk)) return;
         lastAsk = id;
-        Result result = runRound(id);
+        Result result = runRound(id, first -> {});
         if (result.failure != null) Threads.report(result.failure);
         if (result.answer.isPending()) control.nextAnswer(PUBLISH_LIMIT_MS);
         control.stopListening();
