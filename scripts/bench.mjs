@@ -1,13 +1,18 @@
 // Benchmarks. Usage: npm run bench -- NAME [--size smoke|quick|full] [--part PART,...] [--json FILE]; notes: bench/NOTES.md.
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
+import { benchLanguages, reportLanguages } from '../bench/languages.mjs';
 import { reportImage } from '../bench/image-report.mjs';
 import { benchImage } from '../bench/image.mjs';
 import { reportRestore } from '../bench/report.mjs';
 import { benchRestore } from '../bench/restore.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
-const BENCHMARKS = { restore: [benchRestore, reportRestore], image: [benchImage, reportImage] };
+const BENCHMARKS = {
+  restore: [benchRestore, reportRestore],
+  image: [benchImage, reportImage],
+  languages: [benchLanguages, reportLanguages],
+};
 const SIZES = ['smoke', 'quick', 'full'];
 
 function usage(message) {
@@ -37,7 +42,7 @@ function arguments_() {
 
 const { name, size, json, part } = arguments_();
 const [measure, report] = BENCHMARKS[name];
-await setup();
+await setup(name === 'languages' ? { runtimes: true, languages: true } : {});
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130));
 try {
   const progress = (text) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : '');

@@ -4,6 +4,7 @@
 import { execFileSync } from 'node:child_process';
 import {
   chmodSync,
+  cpSync,
   existsSync,
   lstatSync,
   mkdirSync,
@@ -169,6 +170,30 @@ function mavenEnvironment(): Record<string, string> {
   return { JAVA_HOME: dirname(dirname(realpathSync(java))), MAVEN_OPTS: trust };
 }
 
+function runMaven(words: readonly string[], cwd: string): void {
+  const isOwn = ofSystem('mvn') === undefined;
+  execFileSync(
+    isOwn ? join(debian, 'usr/share/maven/bin/mvn') : '/usr/bin/mvn',
+    ['-q', '-B', `-Dmaven.repo.local=${maven}`, ...words],
+    {
+      cwd,
+      timeout: COMMAND_LIMIT_MS,
+      stdio: ['ignore', 'pipe', 'inherit'],
+      env: { ...process.env, ...(isOwn ? mavenEnvironment() : {}) },
+    },
+  );
+}
+
+/** Builds the Spring Boot application. */
+function prepareSpring(): void {
+  const source = join(root, 'packages/testkit/src/programs/languages/spring');
+  const work = join(base, 'spring');
+  rmSync(work, { recursive: true, force: true });
+  cpSync(source, work, { recursive: true });
+  console.error('  building a Spring Boot application with Maven');
+  runMaven(['-DskipTests', 'package'], work);
+}
+
 /** Has Maven fetch one file into the local repository of this directory; returns its path. */
 function fetchMaven([group, artifact, version, type, classifier]: readonly string[]): string {
   const name = `${artifact}-${version}${classifier === undefined ? '' : `-${classifier}`}.${type}`;
@@ -178,23 +203,7 @@ function fetchMaven([group, artifact, version, type, classifier]: readonly strin
     .filter((part) => part !== undefined)
     .join(':');
   console.error(`  fetching ${coordinates} with Maven`);
-  const isOwn = ofSystem('mvn') === undefined;
-  execFileSync(
-    isOwn ? join(debian, 'usr/share/maven/bin/mvn') : '/usr/bin/mvn',
-    [
-      '-q',
-      '-B',
-      `-Dmaven.repo.local=${maven}`,
-      'dependency:get',
-      `-Dartifact=${coordinates}`,
-      '-Dtransitive=false',
-    ],
-    {
-      timeout: COMMAND_LIMIT_MS,
-      stdio: ['ignore', 'pipe', 'inherit'],
-      env: { ...process.env, ...(isOwn ? mavenEnvironment() : {}) },
-    },
-  );
+  runMaven(['dependency:get', `-Dartifact=${coordinates}`, '-Dtransitive=false'], base);
   if (!existsSync(file)) throw new Error(`Maven did not fetch ${coordinates}`);
   return file;
 }
@@ -212,7 +221,7 @@ function prepareJruby(): void {
 }
 
 const mark = join(base, 'ready.json');
-const wanted = JSON.stringify({ version: 1, isPrivate: IS_PRIVATE, crac: CRAC, jruby: JRUBY });
+const wanted = JSON.stringify({ version: 2, isPrivate: IS_PRIVATE, crac: CRAC, jruby: JRUBY });
 
 function isReady(): boolean {
   if (!existsSync(mark) || readFileSync(mark, 'utf8') !== wanted) return false;
@@ -252,6 +261,7 @@ if (!isReady()) {
   rmSync(crac, { force: true });
   symlinkSync(relative(lib, fetchMaven(CRAC)), crac);
   prepareJruby();
+  prepareSpring();
   for (const name of ['python3', 'ruby', 'java']) {
     if (!runs(join(bin, name), name === 'java' ? '-version' : '--version'))
       throw new Error(`${name} cannot be started`);

@@ -61,7 +61,7 @@ export function closeOutside(draft: Draft): string[] {
 function forgetName(socket: unix_sk_entry): boolean {
   const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
   const isConnection = isStream && socket.state === TCP_ESTABLISHED;
-  if (!isConnection || socket.peer !== 0 || socket.deleted !== true) return false;
+  if (!isConnection || socket.peer !== 0 || !socket.deleted) return false;
   socket.name = new Uint8Array(0);
   socket.deleted = false;
   return true;

@@ -54,7 +54,9 @@ describe('listening sockets', () => {
   it('whose name is deleted lend it to no connection that has lost its other end', () => {
     let id = 0;
     const lost = edited(zoo, 'files', 'files.img', (file) => {
-      const socket = file.entries.find(({ message }) => message.usk?.state === 1 && message.usk.type === 1)?.message;
+      const socket = file.entries.find(
+        ({ message }) => message.usk?.state === 1 && message.usk.type === 1,
+      )?.message;
       assert.ok(socket?.usk);
       id = socket.id;
       Object.assign(socket.usk, { peer: 0, name: Buffer.from('/gone.sock\0'), deleted: true });

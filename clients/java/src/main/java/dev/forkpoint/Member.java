@@ -170,7 +170,9 @@ final class Member {
 
   /** Before hooks, the checkpoint itself, after hooks. The failure of the result is what went wrong after the answer. */
   private Result runRound(String ask, Answered answered) throws CheckpointException {
-    OrderedContext<?> context = (OrderedContext<?>) Core.getGlobalContext();
+    // With hooks switched off a server keeps its socket, which becomes a slot: each clone gets an address of its own.
+    boolean hasHooks = !"off".equals(System.getProperty("forkpoint.hooks"));
+    OrderedContext<?> context = hasHooks ? (OrderedContext<?>) Core.getGlobalContext() : new OrderedContext<>();
     CheckpointException failure = null;
     Answer answer = null;
     RestoreException after = new RestoreException();

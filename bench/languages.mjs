@@ -1,0 +1,154 @@
+// Other languages: from the command to the end of a program that computes what only the restore was told, and from the command to
+// the first answer of a Spring Boot application. Started cold, restored by plain CRIU, restored by forkpoint.
+import { execFileSync } from 'node:child_process';
+import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { interleave, pairs, shown, summary, table } from './driver.mjs';
+import { ask, forkpoint, freePort, launch, LIMIT_MS, machine, root, run, watch } from './processes.mjs';
+
+const SIZES = { smoke: 1, quick: 5, full: 11 };
+const languages = join(root, '.forkpoint/languages');
+const programs = join(root, 'bench/programs/languages');
+const tool = (name) => join(languages, 'bin', name);
+const client = join(root, 'packages/forkpoint/clients/forkpoint.jar');
+
+/** Runs a command to its end; returns the milliseconds until it had printed what it should. */
+async function timed(argv, env, wanted) {
+  const started = performance.now();
+  const child = watch(launch(argv, env));
+  child.tell();
+  await child.ended;
+  const ms = performance.now() - started;
+  if (!child.output().includes(wanted)) throw new Error(`${argv.slice(0, 6).join(' ')}: ${child.output()}`);
+  return { ms };
+}
+
+function take(bench, argv, options = []) {
+  run(forkpoint, ['run', ...options, '--', ...argv], bench.env);
+}
+
+/** JRuby: `puts` of an expression that differs in every round. */
+function jruby(bench) {
+  const image = (name) => join(bench.scratch, name);
+  const hello = join(programs, 'hello.rb');
+  take(bench, [tool('jruby'), hello, image('jruby')]);
+  run(forkpoint, ['restore', image('jruby'), '--to', image('jruby-2'), '--', 'warm'], bench.env);
+  const text = (round) => `puts "hello #{6 * ${round + 100}}"`;
+  const wanted = (round) => `hello ${6 * (round + 100)}\n`;
+  const restore = (name) => (round) =>
+    timed([forkpoint, 'restore', image(name), '--', text(round)], bench.env, wanted(round));
+  return {
+    'JRuby 9.4, cold': (round) => timed([tool('jruby'), '-e', text(round)], process.env, wanted(round)),
+    'JRuby 9.4, restored': restore('jruby'),
+    'JRuby 9.4, restored, warmed generation 2': restore('jruby-2'),
+  };
+}
+
+function python(bench) {
+  const site = join(languages, 'python-packages');
+  if (!existsSync(join(site, 'pandas'))) {
+    const words = ['-m', 'pip', 'install', '-q', '--target', site, 'numpy==2.2.6', 'pandas==2.3.3'];
+    execFileSync(tool('python3'), words, { timeout: 600_000, stdio: ['ignore', 'ignore', 'inherit'] });
+  }
+  const image = join(bench.scratch, 'frame');
+  const env = { ...bench.env, PYTHONPATH: site };
+  run(forkpoint, ['run', '--', tool('python3'), join(programs, 'frame.py'), image], env);
+  const text = (round) => `print("sum", int(numpy.arange(${round + 100}).sum()))`;
+  const wanted = (round) => `sum ${((round + 100) * (round + 99)) / 2}\n`;
+  const cold = (round) => `import numpy, pandas\n${text(round)}`;
+  return {
+    'Python with numpy and pandas, cold': (round) =>
+      timed([tool('python3'), '-c', cold(round)], env, wanted(round)),
+    'Python with numpy and pandas, restored': (round) =>
+      timed([forkpoint, 'restore', image, '--', text(round)], env, wanted(round)),
+  };
+}
+
+function heap(bench) {
+  const classes = join(bench.scratch, 'classes');
+  run(tool('javac'), ['-d', classes, '-cp', client, join(programs, 'Heap.java')]);
+  const variants = {};
+  for (const megabytes of [256, 1024]) {
+    const image = join(bench.scratch, `heap-${megabytes}`);
+    const heapFlags = [`-Xmx${megabytes * 2}m`, '-XX:+UseSerialGC', '-cp', classes, 'Heap'];
+    take(bench, [tool('java'), ...heapFlags, String(megabytes), image]);
+    variants[`JVM, ${megabytes} MB of objects, restored`] = (round) =>
+      timed([forkpoint, 'restore', image, '--', String(round + 5)], bench.env, `answer ${46 + round}\n`);
+  }
+  return variants;
+}
+
+/** Until the first answer with status 200 of the port. */
+async function firstAnswer(argv, env, port) {
+  const started = performance.now();
+  const launched = launch(argv, env);
+  const child = watch(launched);
+  for (;;) {
+    const body = await Promise.race([ask(port, '/').catch(() => undefined), child.failed]);
+    if (body !== undefined) break;
+    if (performance.now() - started > LIMIT_MS) throw new Error('Spring Boot does not answer');
+    await pause(2);
+  }
+  const ms = performance.now() - started;
+  child.tell();
+  process.kill(-Number(launched.pid), 'SIGKILL');
+  await child.ended;
+  return { ms };
+}
+
+async function spring(bench) {
+  const jar = join(languages, 'spring/target/app.jar');
+  const port = await freePort();
+  const image = join(bench.scratch, 'spring');
+  const flags = [
+    `-XX:CRaCCheckpointTo=${image}`,
+    '-Dspring.context.checkpoint=onRefresh',
+    `-Dserver.port=${port}`,
+  ];
+  take(bench, [tool('java'), ...flags, '-jar', jar]);
+  return {
+    'Spring Boot, first answer, cold': () =>
+      firstAnswer([tool('java'), `-Dserver.port=${port}`, '-jar', jar], process.env, port),
+    'Spring Boot, first answer, restored': () => firstAnswer([forkpoint, 'restore', image], bench.env, port),
+  };
+}
+
+/** What is compared with what, and the ratio that is wanted at least (or, of the heaps, at most). */
+const RATIOS = [
+  ['JRuby 9.4, cold', 'JRuby 9.4, restored', 'at least 30'],
+  ['JRuby 9.4, restored', 'JRuby 9.4, restored, warmed generation 2', 'above 1'],
+  ['Python with numpy and pandas, cold', 'Python with numpy and pandas, restored', 'at least 8'],
+  ['Spring Boot, first answer, cold', 'Spring Boot, first answer, restored', 'at least 15'],
+  ['JVM, 1024 MB of objects, restored', 'JVM, 256 MB of objects, restored', 'at most 1.5'],
+];
+
+/** Runs the benchmark in a data directory in which set-up has been done, with the languages under test prepared. */
+export async function benchLanguages({ home, size = 'quick', progress = () => undefined }) {
+  const scratch = mkdtempSync(join(home, 'bench-'));
+  const env = { ...process.env, FORKPOINT_HOME: home, FORKPOINT_NODE: process.execPath };
+  const bench = { home, scratch, env };
+  try {
+    progress('taking the images');
+    const variants = { ...jruby(bench), ...python(bench), ...heap(bench), ...(await spring(bench)) };
+    const times = await interleave(variants, SIZES[size], progress);
+    return { size, rounds: SIZES[size], times, machine: machine() };
+  } finally {
+    rmSync(scratch, { recursive: true, force: true });
+  }
+}
+
+/** Returns the figures as text. */
+export function reportLanguages({ rounds, times, machine: facts }) {
+  const rows = Object.entries(times).map(([name, samples]) => [name, shown(summary(samples, 'ms'), 0)]);
+  const ratios = RATIOS.filter(([a, b]) => times[a] !== undefined && times[b] !== undefined).map(
+    ([a, b, wanted]) => [`${a} / ${b}`, shown(pairs(times[a], times[b], (x, y) => x.ms / y.ms)), wanted],
+  );
+  return [
+    `${rounds} rounds, every variant once in each; ${typeof facts === 'string' ? facts : JSON.stringify(facts)}`,
+    '',
+    table([['median (min..max)', 'ms'], ...rows]),
+    '',
+    table([['ratio within a round', 'median (min..max)', 'wanted'], ...ratios]),
+  ].join('\n');
+}
