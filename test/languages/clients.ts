@@ -15,7 +15,7 @@ export interface Client {
 const languages = join(root, '.forkpoint/languages');
 
 /** A program that scripts/languages.ts has prepared. */
-export function language(name: 'python3' | 'ruby' | 'java' | 'javac' | 'jruby'): string {
+export function language(name: 'python3' | 'ruby' | 'java' | 'javac' | 'jruby' | 'jruby10'): string {
   return join(languages, 'bin', name);
 }
 

@@ -39,7 +39,7 @@ function elf(type: number): Buffer {
 }
 
 const lib = library(true);
-const at = { lib, cache: '/cache', env: {} };
+const at = { lib, cache: join(scratch, 'cache'), env: {} };
 const java = program('java', elf(3));
 
 test('a runtime is recognised by its name, and a script by the interpreter in its first line', () => {
@@ -148,12 +148,19 @@ test('the words behind java are taken apart as the JDK does', () => {
 });
 
 test('JRuby gets its flags through JAVA_OPTS, and its own words for checkpoint and restore are understood', () => {
-  const jruby = program('jruby', '#!/bin/sh\n');
+  const home = mkdtempSync(join(scratch, 'jruby-'));
+  const jruby = join(home, 'bin/jruby');
+  for (const directory of ['bin', 'lib']) mkdirSync(join(home, directory));
+  writeFileSync(jruby, '#!/bin/sh\n');
+  writeFileSync(join(home, 'lib/jruby.jar'), '');
   const { env, checkpointTo } = adapt(['jruby', '--checkpoint=img', '-e', '1'], jruby, {
     ...at,
+    cache: join(scratch, 'cache'),
     env: { JAVA_OPTS: '-Xmx2g' },
   });
-  assert.match(env['JAVA_OPTS'] ?? '', /^-Xmx2g -XX:-UsePerfData .*-Djffi\.extract\.dir=\/cache\/jffi\//);
+  assert.match(env['JAVA_OPTS'] ?? '', /^-Xmx2g -XX:-UsePerfData .*-Djffi\.extract\.dir=\S+\/cache\/jffi\//);
+  const elsewhere = program('jruby10', '#!/bin/sh\n');
+  assert.doesNotMatch(adapt(['jruby10'], elsewhere, at).env['JAVA_OPTS'] ?? '', /jffi/);
   assert.equal(env['RUBYLIB'], `${lib}/clients/ruby`);
   assert.equal(checkpointTo, 'img');
   assert.deepEqual(adapt(['jruby', '--restore=img', '-e', 'puts 1'], jruby, at).restore, {

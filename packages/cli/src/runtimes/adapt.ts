@@ -1,5 +1,5 @@
 import { createHash } from 'node:crypto';
-import { existsSync, realpathSync } from 'node:fs';
+import { existsSync, mkdirSync, realpathSync, statSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { cracOptions, parseJavaCommand } from './java-command.ts';
 import type { CracOptions } from './java-command.ts';
@@ -163,18 +163,13 @@ function adaptJruby(base: Adaptation, file: string, at: Surroundings): Adaptatio
   const checkpointTo = place('checkpoint');
   const restoreFrom = place('restore');
   const rest = words.filter((word) => !(before.includes(word) && /^--restore(=|$)|^-J/.test(word)));
-  const jffi = join(at.cache, 'jffi', digest(dirname(dirname(realpathSync(file)))));
   return {
     ...base,
     env: {
       ...base.env,
-      JAVA_OPTS: [
-        ...own,
-        ...flags,
-        '-XX:+IgnoreUnrecognizedVMOptions',
-        `-Djffi.extract.dir=${jffi}`,
-        '-Djffi.extract.name=libjffi.so',
-      ].join(' '),
+      JAVA_OPTS: [...own, ...flags, '-XX:+IgnoreUnrecognizedVMOptions', ...jffiFlags(file, at.cache)].join(
+        ' ',
+      ),
     },
     warnings: [...base.warnings, ...warnings],
     ...(checkpointTo === undefined ? {} : { checkpointTo }),
@@ -190,6 +185,20 @@ function adaptJruby(base: Adaptation, file: string, at: Surroundings): Adaptatio
           },
         }),
   };
+}
+
+/**
+ * jffi refuses a native part in its place that is not its own: each JRuby has a directory. One that is not installed in the usual
+ * way unpacks as ever, and the shim keeps what it deletes.
+ */
+function jffiFlags(file: string, cache: string): string[] {
+  const jar = statSync(join(dirname(dirname(realpathSync(file))), 'lib/jruby.jar'), {
+    throwIfNoEntry: false,
+  });
+  if (jar === undefined) return [];
+  const directory = join(cache, 'jffi', digest(`${file} ${jar.size} ${jar.mtimeMs}`));
+  mkdirSync(directory, { recursive: true, mode: 0o700 });
+  return [`-Djffi.extract.dir=${directory}`, '-Djffi.extract.name=libjffi.so'];
 }
 
 function restoreOf(

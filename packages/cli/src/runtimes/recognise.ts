@@ -29,7 +29,7 @@ export function recognise(command: string, file: string): ProgramFacts {
 
 function kindOf(name: string): RuntimeKind {
   if (/^node(js)?$/.test(name)) return 'node';
-  if (/^jruby(\.sh)?$/.test(name)) return 'jruby';
+  if (/^jruby[\d.-]*(\.sh)?$/.test(name)) return 'jruby';
   if (/^ruby(\d(\.\d+)?)?$/.test(name)) return 'ruby';
   if (/^(python|pypy)(\d(\.\d+)?)?$/.test(name)) return 'python';
   return name === 'java' ? 'java' : 'other';
