@@ -1,3 +1,5 @@
+import dev.forkpoint.Child;
+import dev.forkpoint.Forked;
 import dev.forkpoint.Forkpoint;
 import dev.forkpoint.ForkpointException;
 import dev.forkpoint.Self;
@@ -119,6 +121,19 @@ public class Subject {
         for (int i = 0; i < 20; i++) say("token", Math.random());
         say("strong", UUID.randomUUID());
         say("strong", UUID.randomUUID());
+      }
+      case "fork" -> {
+        register(new Hook("a", ""));
+        for (int count : new int[] {3, 1}) {
+          Forked forked = Forkpoint.fork(count, Forkpoint.Stdio.INHERIT);
+          if (forked.isChild()) {
+            say("child", forked.index(), Math.random());
+            System.exit(10 + forked.index());
+          }
+          List<String> codes = new ArrayList<>();
+          for (Child child : forked.children()) codes.add(String.valueOf(child.waitFor()));
+          say("ended", String.join(",", codes));
+        }
       }
       default -> {
         say("implemented", Forkpoint.isImplemented());

@@ -1,6 +1,6 @@
 // The subject of the conformance script in Node.js; README.md of this directory says what each scenario has to print.
 import { randomUUID, randomBytes } from 'node:crypto';
-import { checkpoint, Core } from 'forkpoint';
+import { checkpoint, Core, fork } from 'forkpoint';
 
 const [scenario, ...words] = process.argv.slice(2);
 const say = (...parts) => process.stdout.write(`${parts.join(' ')}\n`);
@@ -95,6 +95,18 @@ const scenarios = {
     for (let i = 0; i < 20; i++) say(`token ${Math.random()}`);
     say(`strong ${randomUUID()}`);
     say(`strong ${randomBytes(8).toString('hex')}`);
+  },
+  async fork() {
+    register(new Hook('a'));
+    for (const count of [3, 1]) {
+      const forked = await fork({ count });
+      if (forked.role === 'child') {
+        say('child', forked.self.index, Math.random());
+        process.exit(10 + forked.self.index);
+      }
+      const ends = await Promise.all(forked.children.map((child) => child.wait()));
+      say('ended', ends.map(({ code }) => code).join(','));
+    }
   },
   async alone() {
     say('implemented', Core.isImplemented());

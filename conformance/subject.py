@@ -14,7 +14,8 @@ kept = []
 
 
 def say(*parts):
-    print(*parts, flush=True)
+    # One write: several processes share the output.
+    print(" ".join(map(str, parts)) + "\n", end="", flush=True)
 
 
 class Hook:
@@ -106,6 +107,16 @@ def unique():
         say("token", random.random())
     say("strong", uuid.uuid4())
     say("strong", secrets.token_hex(8))
+
+
+def fork():
+    register(Hook("a"))
+    for count in (3, 1):
+        forked = forkpoint.fork(count)
+        if forked.is_child:
+            say("child", forked.index, random.random())
+            sys.exit(10 + forked.index)
+        say("ended", ",".join(str(child.wait()) for child in forked.children))
 
 
 def alone():

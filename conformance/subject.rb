@@ -74,6 +74,15 @@ when 'unique'
   20.times { say 'token', rand }
   say 'strong', SecureRandom.uuid
   say 'strong', SecureRandom.hex(8)
+when 'fork'
+  register(Hook.new('a'))
+  [3, 1].each do |count|
+    children = Forkpoint.fork_many(count) do |index|
+      say 'child', index, rand
+      exit 10 + index
+    end
+    say 'ended', children.map { |child| Forkpoint.wait(child).exitstatus }.join(',')
+  end
 when 'alone'
   say 'implemented', Forkpoint.implemented?
   attempt { Forkpoint.checkpoint(WORDS[0]) }

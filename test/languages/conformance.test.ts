@@ -114,6 +114,25 @@ async function unique({ run, restore, place }: Stage): Promise<void> {
   assert.deepEqual(tokens(one, 'token'), tokens(two, 'token'));
 }
 
+async function forks({ run }: Stage): Promise<void> {
+  const said = (await run('fork')).trim().split('\n');
+  const drawn = said.filter((line) => line.startsWith('child'));
+  assert.deepEqual(
+    drawn.map((line) => Number(line.split(' ')[1])).toSorted((a, b) => a - b),
+    [0, 0, 1, 2],
+    said.join('\n'),
+  );
+  assert.equal(new Set(drawn.map((line) => line.split(' ')[2])).size, 4, 'each draws its own number');
+  // The second fork comes when the children of the first have ended.
+  assert.deepEqual(
+    said.filter((line) => line.startsWith('ended')),
+    ['ended 10,11,12', 'ended 10'],
+  );
+  const hooks = said.filter((line) => /^(before|after)/.test(line)).toSorted();
+  const after = Array.from({ length: 6 }, () => 'after a');
+  assert.deepEqual(hooks, [...after, 'before a', 'before a'], 'in the parent and in each child');
+}
+
 async function withoutPod({ person, client, place }: Stage): Promise<void> {
   const { code, stdout, stderr } = await person
     .start(['env', ...client.outside, ...client.subject, 'alone', place('alone')], {
@@ -138,6 +157,7 @@ const STEPS: readonly (readonly [string, (stage: Stage) => Promise<void>])[] = [
   ['relative, absolute and default destinations, and the one of a restore', destinations],
   ['a checkpoint asked for from outside runs the hooks', outside],
   ['clones draw different numbers, and the same ones with --no-reseed', unique],
+  ['three children, then another one, each with its own numbers and its true exit code', forks],
   ['outside a pod it registers, and says that there is no runtime', withoutPod],
 ];
 

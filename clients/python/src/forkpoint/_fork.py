@@ -7,6 +7,7 @@ import select
 import signal
 import socket
 import struct
+import tempfile
 import time
 import weakref
 from dataclasses import dataclass, field
@@ -18,6 +19,7 @@ from ._errors import CheckpointError, ForkpointError
 COME, COME_EACH = 120.0, 1.0
 BACKLOG = 4096
 HEAD_MAX = 64
+ADDRESS_MAX = 107
 TEXT_MAX = 65536
 MESSAGE_MAX = 1 << 30
 LINES = ("life", "stdin", "stdout", "stderr", "channel")
@@ -29,12 +31,13 @@ _sockets: "weakref.WeakSet[socket.socket]" = weakref.WeakSet()
 
 @contextlib.contextmanager
 def short_path(path: str) -> Iterator[str]:
-    """A name for a socket in a directory with a long name: an address holds 107 bytes."""
-    directory = os.open(os.path.dirname(path), os.O_PATH | os.O_DIRECTORY | os.O_CLOEXEC)
-    try:
-        yield f"/proc/self/fd/{directory}/{os.path.basename(path)}"
-    finally:
-        os.close(directory)
+    """A name for a socket in a directory with a long name: an address holds 107 bytes. CRIU looks at it later as well."""
+    if len(os.fsencode(path)) <= ADDRESS_MAX:
+        yield path
+        return
+    with tempfile.TemporaryDirectory(prefix="fp-") as directory:
+        os.symlink(os.path.dirname(path), os.path.join(directory, "d"))
+        yield os.path.join(directory, "d", os.path.basename(path))
 
 
 class ChannelClosed(ForkpointError):

@@ -1,6 +1,7 @@
 # frozen_string_literal: true
 
 require 'socket'
+require 'tmpdir'
 require 'weakref'
 require_relative 'errors'
 require_relative 'child'
@@ -13,6 +14,7 @@ module Forkpoint
     COME_EACH = 1.0
     BACKLOG = 4096
     HEAD_MAX = 64
+    ADDRESS_MAX = 107
     LINES = %w[life stdin stdout stderr channel].freeze
     LONGEST_POLL = 0.02
 
@@ -20,15 +22,21 @@ module Forkpoint
 
     class << self
       # A name for a socket in a directory with a long name: an address holds 107 bytes.
+      # CRIU looks at it later as well.
       def short_path(path)
-        Dir.open(File.dirname(path)) { |directory| yield "/proc/self/fd/#{directory.fileno}/#{File.basename(path)}" }
+        return yield path if path.bytesize <= ADDRESS_MAX
+
+        Dir.mktmpdir('fp-') do |directory|
+          File.symlink(File.dirname(path), File.join(directory, 'd'))
+          yield File.join(directory, 'd', File.basename(path))
+        end
       end
 
       # In a child: connects to the parent. nil when it is not there any more.
       def reach(directory, fork)
         return nil unless fork.is_a?(Hash) && fork['socket']
 
-        line = short_path(File.join(directory, fork['socket'])) { |address| UNIXSocket.new(address) }
+        line = short_path(File.expand_path(fork['socket'], directory)) { |address| UNIXSocket.new(address) }
         line.write("#{fork['index']} channel\n")
         keep(line)
       rescue SystemCallError
