@@ -41,7 +41,6 @@ export async function findRubbish(
       async (directory) => await halfMade(directory, places.runs, given.nowMs),
     ),
     endedRuns(places.runs, given),
-    endedForks(join(places.cache, 'forks'), given),
     unusedCache(join(places.cache, 'unpacked'), given),
     drafts(places.cache, given.nowMs),
     draftsInImages(places.images, given.nowMs),
@@ -68,31 +67,24 @@ async function halfMade(directory: string, runs: string, nowMs: number): Promise
   return found;
 }
 
-/** Page files of runs whose launcher was killed, and directories of runs that never ran. */
+/** Page files and temporary images of forks of runs whose launcher was killed, and directories of runs that never ran. */
 async function endedRuns(runs: string, { runs: known, nowMs }: Surrounding): Promise<Rubbish[]> {
   const found: Rubbish[] = [];
   for (const run of known.filter(({ isAlive }) => !isAlive)) {
-    const path = join(run.dir, 'ctl', 'layers');
-    if ((await namesIn(path)).length === 0) continue;
-    found.push({ kind: 'run', path, bytes: await bytesOf(path), why: `the run ${run.name} has ended` });
+    for (const [kind, part] of [
+      ['run', 'ctl/layers'],
+      ['fork', 'forks'],
+    ] as const) {
+      const path = join(run.dir, part);
+      if ((await namesIn(path)).length === 0) continue;
+      found.push({ kind, path, bytes: await bytesOf(path), why: `the run ${run.name} has ended` });
+    }
   }
   const recorded = new Set(known.map(({ id }) => id));
   for (const id of await namesIn(runs)) {
     const path = join(runs, id);
     if (!isId(id) || recorded.has(id) || !(await isOlder(path, nowMs, DAY_MS))) continue;
     found.push({ kind: 'run', path, bytes: await bytesOf(path), why: 'it never ran' });
-  }
-  return found;
-}
-
-/** Temporary images of forks: directories named after the run that was forked, needed while it or one of its children lives. */
-async function endedForks(directory: string, { runs, nowMs }: Surrounding): Promise<Rubbish[]> {
-  const found: Rubbish[] = [];
-  for (const name of await namesIn(directory)) {
-    const path = join(directory, name);
-    const isUsed = runs.some(({ isAlive, image }) => isAlive && image === path);
-    if (isUsed || !(await isOlder(path, nowMs, FRESH_MS))) continue;
-    found.push({ kind: 'fork', path, bytes: await bytesOf(path), why: 'the last child has ended' });
   }
   return found;
 }

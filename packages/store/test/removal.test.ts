@@ -25,7 +25,7 @@ import {
   removeRubbish,
   temporaryName,
 } from '../src/index.ts';
-import type { Retention } from '../src/index.ts';
+import type { Retention, Run } from '../src/index.ts';
 import { fakeImage, idOf } from './fake-image.ts';
 import { temporaryDirectory } from './fake-run.ts';
 
@@ -140,14 +140,17 @@ test('what dead owners have left goes, what living ones are making stays, and so
   utimesSync(join(at.cache, 'unpacked', `${idOf(1)}-aa`), 1, 1);
   utimesSync(join(at.cache, 'unpacked', `${idOf(3)}-cc`), 1, 1);
   fakeImage(at.images, 'kept', { id: idOf(1) });
+  const dir = join(at.runs, 'cccccccccccc');
+  mkdirSync(join(dir, 'forks', 'image-x'), { recursive: true });
+  const killed = { id: 'cccccccccccc', name: 'killed', dir, isAlive: false } as Run;
   const found = await findRubbish(at, {
-    runs: [],
+    runs: [killed],
     imageIds: new Set([idOf(1), idOf(2)]),
     nowMs: Date.now(),
     cacheMs: Number.MAX_SAFE_INTEGER,
   });
   const names = found.map(({ path }) => path.slice(path.lastIndexOf('/') + 1)).sort();
-  assert.deepEqual(names, [dead, unknown, `${idOf(3)}-cc`].sort());
+  assert.deepEqual(names, [dead, unknown, `${idOf(3)}-cc`, 'forks'].sort());
   for (const item of found) await removeRubbish(item);
   assert.deepEqual(readdirSync(at.images).sort(), [living, elsewhere, 'kept'].sort());
   assert.equal(await isOwnerOver(await ownOwner(), at.runs), false);
