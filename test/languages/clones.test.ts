@@ -94,7 +94,7 @@ print(os.path.exists("./native.so"), forkpoint.checkpoint_restore("./native").ge
       ['run', '-d', '--', language('python3'), programPath('languages/aio.py'), './inside'],
       LIMIT,
     )) as { id: string };
-    await logged(person, run.id, /^continued$/m);
+    await logged(person, run.id, /^continued$/m, 60_000);
     const taken = await person.finish(['checkpoint', run.id, './aio', '--stop'], LIMIT);
     assert.equal(taken.code, 0, taken.stderr);
     const restored = await person.finish(['restore', './aio', '--', 'end'], LIMIT);

@@ -88,7 +88,7 @@ async function destinations({ person, client, place }: Stage): Promise<void> {
 
 async function outside({ person, client, place }: Stage): Promise<void> {
   const run = (await person.json(['run', '-d', '--', ...client.subject, 'outside'], LIMIT)) as { id: string };
-  await logged(person, run.id, /^up$/m);
+  await logged(person, run.id, /^up$/m, 60_000);
   const taken = await person.finish(['checkpoint', run.id, place('outside'), '--stop'], LIMIT);
   assert.equal(taken.code, 0, taken.stderr);
   assert.equal(logOf(person, run.id), lines('up', 'before a'));
