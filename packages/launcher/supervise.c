@@ -212,6 +212,9 @@ static int farewell(void) {
   gone_ms = now_ms(CLOCK_MONOTONIC);
   remove_layers();
   remove_forks();
+  // What it listened at is free from now on, also while this process lingers.
+  for (size_t i = 0; i < pod.run->slots; i++)
+    if (pod.run->slot[i].kind == SLOT_TCP || pod.run->slot[i].kind == SLOT_UNIX) close(pod.run->slot[i].fd);
   snprintf(text, sizeof text, "ended %d", pod.published ? 0 : status);
   if (pod.run->link[1] >= 0) send(pod.run->link[1], text, strlen(text), MSG_NOSIGNAL);
   snprintf(text, sizeof text, "exited %d\n", code);
