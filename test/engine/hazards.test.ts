@@ -1,10 +1,9 @@
 import assert from 'node:assert/strict';
-import { chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { findCompiler } from '@forkpoint/engine';
-import { createPerson, programPath, runToEnd } from '@forkpoint/testkit';
+import { createPerson } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
+import { APART, buildHazards, hazardNames } from './hazards.ts';
 
 const VARIANTS: readonly (readonly [name: string, env: Readonly<Record<string, string>>])[] = [
   ['not linked', { HAZARDS_PLAIN: '1' }],
@@ -12,39 +11,13 @@ const VARIANTS: readonly (readonly [name: string, env: Readonly<Record<string, s
   ['linked page by page', { FORKPOINT_LINK_THRESHOLD: '1' }],
 ];
 
-const SOURCES = ['hazards.c', 'policy.c', 'memory.c', 'kernel.c'].map((name) => programPath(`c/${name}`));
-/** These change what the other cases rely on: the heap of malloc(3), and the arguments. */
-const APART = ['brk', 'arguments'];
-
-/** Names of the cases, from the tables in the sources. */
-function cases(): string[] {
-  return SOURCES.flatMap((source) =>
-    [...readFileSync(source, 'utf8').matchAll(/^ {4}\{"([a-z-]+)", /gm)].map((match) => String(match[1])),
-  );
-}
-
-/** Builds the program; dynamically linked, so that the shim can be preloaded, unless flags say otherwise. */
-async function build(person: Person, name: string, flags: readonly string[] = []): Promise<string> {
-  const program = join(person.scratch, name);
-  const words = ['-std=gnu11', '-O1', '-pthread', ...flags, '-o', program, ...SOURCES, '-lutil'];
-  const built = await runToEnd(['cc', ...words]).catch(() => null);
-  if (built?.code !== 0) {
-    const options = { env: process.env, log: () => undefined, signal: undefined };
-    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
-    const again = await runToEnd(compiler.executable(SOURCES, program, flags.includes('-static')));
-    assert.equal(again.code, 0, `${built?.stderr}${again.stderr}`);
-  }
-  chmodSync(program, 0o755);
-  return program;
-}
-
 describe('what linking must not disturb, over two generations', () => {
   let person: Person;
   let program: string;
 
   before(async () => {
     person = createPerson();
-    program = await build(person, 'hazards');
+    program = await buildHazards(person, 'hazards');
   });
   after(async () => await person.leave());
 
@@ -53,7 +26,7 @@ describe('what linking must not disturb, over two generations', () => {
       await twoGenerations(
         name,
         env,
-        cases().filter((one) => !APART.includes(one)),
+        hazardNames().filter((one) => !APART.includes(one)),
       );
       await twoGenerations(name, env, APART);
     });

@@ -28,7 +28,7 @@ const OTHER_REASONS: Readonly<
   chunk:
     'the header of a chunk of malloc: the chunk is then copied when it grows, and not grown into the page file',
   changed: 'written since the earlier checkpoint, or in a child: copies over the mapping',
-  unlinked: 'the image was taken with --no-link, or has too many pieces to map each',
+  unlinked: 'the image was taken with --no-link, or hardly anything of this process could be linked',
 };
 
 /** Returns why memory is kept as a copy, in a sentence. */

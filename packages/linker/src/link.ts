@@ -61,6 +61,12 @@ interface Linked {
   readonly result: LinkedMemory;
 }
 
+/**
+ * Smallest share of a process's pages for which it is linked. The rest is copied to a pages file of its own beside the page
+ * file: where hardly anything can be linked, as in a program of Go, that would be nearly all, for nothing.
+ */
+const LINKED_MIN = 1 / 8;
+
 /** Shortest run that is linked, in pages. */
 export const DEFAULT_THRESHOLD = 8;
 
@@ -95,7 +101,7 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
       ...(options.changesMax !== undefined && { changesMax: options.changesMax }),
     });
     reports.set(process.pid, result.report);
-    if (result.report.linked === 0) continue;
+    if (result.report.linked === 0 || result.report.linked < result.report.pages * LINKED_MIN) continue;
     family.add(process.pid, fileId, pages, result);
     mm.vmas = [...result.areas];
     pagemap.entries = pagemapWith(runs, result.left);

@@ -4,6 +4,7 @@ export { report, takeCheckpoint } from './checkpoint.ts';
 export type { Job, Progress, Taken } from './checkpoint.ts';
 export { SupervisorError } from './error.ts';
 export type { SupervisorErrorCode } from './error.ts';
+export { linkImage } from './link-image.ts';
 export { LauncherLink } from './link.ts';
 export type { DumpResult } from './link.ts';
 export { look } from './look.ts';

@@ -17,7 +17,10 @@ const SHIM = 'shim.so';
  * images get a name in this one too, so that the image depends on nothing. Returns what was linked, by process.
  * Throws ImageError and system errors; the directory is then of no use.
  */
-export function linkImage(directory: string, surroundings: Surroundings): ReadonlyMap<number, LinkReport> {
+export function linkImage(
+  directory: string,
+  surroundings: Pick<Surroundings, 'controlDirectory' | 'runDirectory'>,
+): ReadonlyMap<number, LinkReport> {
   const unique = randomBytes(6).toString('hex');
   const layersPath = join(surroundings.controlDirectory, LAYERS);
   const open = new Map<string, number>();
@@ -76,7 +79,7 @@ export function adoptInherited(directory: string, surroundings: Surroundings): v
  * The run's links to its layers, by the path outside of the pod: link(2) refuses a source below the bind mount through
  * which the program sees them, though the file system is the same (EXDEV, fs/namei.c), and everything would be copied.
  */
-function ownLayers({ runDirectory }: Surroundings): string {
+function ownLayers({ runDirectory }: Pick<Surroundings, 'runDirectory'>): string {
   return join(runDirectory, 'ctl', LAYERS);
 }
 

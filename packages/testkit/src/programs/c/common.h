@@ -26,7 +26,7 @@ struct hazard {
   void (*check)(int generation);
 };
 
-extern const struct hazard policy_hazards[], memory_hazards[], kernel_hazards[];
+extern const struct hazard policy_hazards[], memory_hazards[], allocator_hazards[], kernel_hazards[];
 extern const char *current;
 extern int failures;
 extern char **arguments;

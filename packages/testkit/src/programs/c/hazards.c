@@ -104,7 +104,7 @@ static void checkpoint(const char *to) {
   }
 }
 
-static const struct hazard *const tables[] = {policy_hazards, memory_hazards, kernel_hazards};
+static const struct hazard *const tables[] = {policy_hazards, memory_hazards, allocator_hazards, kernel_hazards};
 
 static void each(int generation) {
   for (size_t t = 0; t < sizeof tables / sizeof tables[0]; t++)

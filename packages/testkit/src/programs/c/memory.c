@@ -170,49 +170,6 @@ static void brk_check(int generation) {
   empty(heap_end, PAGES(kept + 1), PAGES(200), "regrown");
 }
 
-static byte *chunk[8];
-static void realloc_setup(void) {
-  for (size_t i = 0; i < 8; i++) fill(chunk[i] = malloc(PAGES(100 + 37 * i)), PAGES(100 + 37 * i), 30 + i);
-}
-static void realloc_check(int generation) {
-  for (size_t i = 0; i < 8; i++) {
-    size_t length = PAGES(100 + 37 * i);
-    same(chunk[i], 0, length, 30 + i, "before");
-    byte *place = realloc(chunk[i], length * (generation == 1 ? 8 : 2));
-    if (place == NULL) {
-      bad("realloc", (long)i);
-      continue;
-    }
-    chunk[i] = place;
-    same(chunk[i], 0, length, 30 + i, "after");
-    memset(chunk[i] + length, 1, length);
-    chunk[i] = realloc(chunk[i], length);
-    same(chunk[i], 0, length, 30 + i, "shrunk");
-  }
-}
-
-static byte *zeroed[40];
-static void calloc_setup(void) {
-  for (size_t i = 0; i < 40; i++) {
-    size_t length = i % 2 == 0 ? PAGES(10) : PAGES(300);
-    fill(zeroed[i] = calloc(1, length), length, 50 + i);
-  }
-}
-static void calloc_check(int generation) {
-  for (size_t i = 0; i < 40; i++) same(zeroed[i], 0, i % 2 == 0 ? PAGES(10) : PAGES(300), 50 + i, "before");
-  for (size_t i = 0; i < 40; i++) free(zeroed[i]);
-  for (size_t i = 0; i < 40; i++) {
-    size_t length = i % 3 == 0 ? PAGES(300) : PAGES(11);
-    byte *place = calloc(1, length);
-    empty(place, 0, length, "calloc");
-    memset(place, 1, length);
-    zeroed[i] = place;
-  }
-  for (size_t i = 0; i < 40; i++) free(zeroed[i]);
-  calloc_setup();
-  (void)generation;
-}
-
 static pthread_mutex_t lock = PTHREAD_MUTEX_INITIALIZER;
 static pthread_cond_t turn = PTHREAD_COND_INITIALIZER;
 static int asked, answered;
@@ -332,32 +289,6 @@ static void relock_check(int generation) {
   (void)generation;
 }
 
-static const size_t alignments[6] = {64, 256, 4096, 16384, 65536, 1 << 20};
-static byte *aligned[6];
-static void aligned_setup(void) {
-  for (size_t i = 0; i < 6; i++) {
-    void *place = NULL;
-    need(posix_memalign(&place, alignments[i], PAGES(200)) == 0, "posix_memalign");
-    fill(aligned[i] = place, PAGES(200), 70 + i);
-  }
-}
-static void aligned_check(int generation) {
-  for (size_t i = 0; i < 6; i++) {
-    same(aligned[i], 0, PAGES(200), 70 + i, "before");
-    byte *place = realloc(aligned[i], PAGES(200) * (generation == 1 ? 6 : 3));
-    if (place == NULL) {
-      bad("realloc", (long)i);
-      continue;
-    }
-    same(place, 0, PAGES(200), 70 + i, "after");
-    memset(place + PAGES(200), 1, PAGES(200));
-    free(place);
-    void *again = NULL;
-    need(posix_memalign(&again, alignments[i], PAGES(200)) == 0, "posix_memalign");
-    fill(aligned[i] = again, PAGES(200), 70 + i);
-  }
-}
-
 const struct hazard memory_hazards[] = {
     {"brk", brk_setup, brk_check},
     {"mremap-grow", grow_setup, grow_check},
@@ -374,9 +305,6 @@ const struct hazard memory_hazards[] = {
     {"later", later_setup, later_check},
     {"fork", fork_setup, fork_check},
     {"proc-mem", proc_setup, proc_check},
-    {"realloc", realloc_setup, realloc_check},
-    {"aligned", aligned_setup, aligned_check},
-    {"calloc", calloc_setup, calloc_check},
     {"thread", thread_setup, thread_check},
     {NULL, NULL, NULL},
 };
