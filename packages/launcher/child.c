@@ -125,6 +125,8 @@ int child_main(const char *path, char **fds) {
   run.fork_json = plan_text(&plan, "fork", 0);
   run.hostname = plan_text(&plan, "hostname", 0);
   run.worker = fields(&plan, "worker");
+  run.logs = strcmp(plan_text(&plan, "stdio", 0), "log") == 0;
+  run.shares_ports = plan_text(&plan, "shares-ports", 0) != NULL;
   run.survives = atoi(plan_text(&plan, "detach", 0));
   run.life = socket != NULL ? failure_fd = reach(socket, run.index, "life") : -1;
   // The directory was made below the parent's, which takes it along when it ends: from here on it is ours.

@@ -61,14 +61,14 @@ static void classify(struct stdio *stdio, int fd) {
 void stdio_classify(struct run *run, const int *pollable) {
   for (int fd = 0; fd < 3; fd++) {
     struct stdio *stdio = &run->stdio[fd];
-    if (run->detach) {
+    if (run->detach || run->logs) {
       stdio->kind = fd == 0 ? STDIO_NULL : STDIO_LOG;
       stdio->inner = stdio->outer = -1;
     } else {
       classify(stdio, fd);
     }
     int is_pipe = stdio->kind == STDIO_PASS || stdio->kind == STDIO_PUMP || stdio->kind == STDIO_PTY;
-    if (pollable != NULL && pollable[fd] && !is_pipe && !(run->detach && fd > 0)) stdio->kind = STDIO_PUMP;
+    if (pollable != NULL && pollable[fd] && !is_pipe && !((run->detach || run->logs) && fd > 0)) stdio->kind = STDIO_PUMP;
     if (stdio->kind != STDIO_PUMP) continue;
     int ends[2];
     if (pipe2(ends, O_CLOEXEC) != 0) bail(EXIT_OURS, "cannot make a pipe:");

@@ -91,6 +91,7 @@ struct run {
   // Of a child that a running program has forked; see child.c.
   const char *fork_json, *hostname;
   long index;       // -1 when there is none
+  int logs, shares_ports;  // streams go to the run's log; listening sockets leave room for siblings
   int is_child, survives, life;  // `life`: the line to whoever forked; -1 when there is none
   struct inherited *inherited;
   // Made on the way.
@@ -148,6 +149,7 @@ void nursery_close(void);
 int restore_main(int count, char **arguments);
 pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
+void close_slots(struct run *run);
 void restore_again(char **arguments);
 
 // probe.c: what this machine can do

@@ -341,6 +341,7 @@ int outer_serve(struct run *run) {
   outer.signals = block_signals();
   outer.inner = start_inner(run);
   close(run->link[1]);
+  close_slots(run);
   for (int fd = 0; fd < 3; fd++) {
     if (run->stdio[fd].kind != STDIO_PUMP) continue;
     close(run->stdio[fd].inner);

@@ -309,6 +309,7 @@ static void start_restored(struct run *run, int log) {
   long long took = now_us() - began;
   pod.program = (pid_t)run->root_pid;
   restored(run);
+  close_slots(run);
   // Only now, so that the program does not wait for it. `npm run bench -- restore` reads it.
   dprintf(log, "forkpoint: CRIU took %lld us\n", took);
 }

@@ -44,7 +44,7 @@ static int has_option(const char *options, const char *name) {
   return 0;
 }
 
-static void open_tcp(const struct options *options, struct slot *slot, const char *given) {
+static void open_tcp(const struct options *options, struct slot *slot, const char *given, int shares) {
   char host[256], shown[320];
   const char *port = slot->field[2], *flags = slot->field[4];
   union { struct sockaddr any; struct sockaddr_in v4; struct sockaddr_in6 v6; } address;
@@ -67,7 +67,7 @@ static void open_tcp(const struct options *options, struct slot *slot, const cha
   slot->fd = socket(family, SOCK_STREAM | SOCK_CLOEXEC, 0);
   if (slot->fd < 0) explain(options, "listen", host);
   setsockopt(slot->fd, SOL_SOCKET, SO_REUSEADDR, &one, sizeof one);
-  if (has_option(flags, "reuseport")) setsockopt(slot->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
+  if (has_option(flags, "reuseport") || shares) setsockopt(slot->fd, SOL_SOCKET, SO_REUSEPORT, &one, sizeof one);
   if (has_option(flags, "nodelay")) setsockopt(slot->fd, IPPROTO_TCP, TCP_NODELAY, &one, sizeof one);
   if (family == AF_INET6) setsockopt(slot->fd, IPPROTO_IPV6, IPV6_V6ONLY, &only, sizeof only);
   snprintf(shown, sizeof shown, family == AF_INET6 ? "[%s]:%s" : "%s:%s", host, port);
@@ -122,7 +122,7 @@ void open_sockets(const struct options *options, struct run *run) {
     int to_unix = given != NULL && (given[0] == '/' || strncmp(given, "unix:", 5) == 0);
     // Node's default for a socket it makes itself: everybody whom the directory lets in, as far as the umask allows.
     if (slot->kind == SLOT_TCP && to_unix) open_unix(options, slot, given, SOCK_STREAM, slot->field[3], 0755);
-    else if (slot->kind == SLOT_TCP) open_tcp(options, slot, given);
+    else if (slot->kind == SLOT_TCP) open_tcp(options, slot, given, run->shares_ports);
     if (slot->kind == SLOT_UNIX) {
       // An abstract address has no mode that a path in its place could take over.
       mode_t mode = slot->field[0][0] == '@' ? 0755 : (mode_t)strtol(slot->field[2], NULL, 8);
@@ -149,6 +149,16 @@ void read_slots(const struct options *options, struct run *run) {
     if (k == known || record->count < 5 + kinds[k].fields) explain(options, "plan", record->field[1]);
     *slot = (struct slot){kinds[k].kind, record->field[0], record->field[2], atoi(record->field[3]), atoi(record->field[4]),
                           record->field + 5, NULL, -1};
+  }
+}
+
+// Nobody but the program keeps what fills its slots: a listener that it closes would go on taking connections.
+void close_slots(struct run *run) {
+  for (size_t i = 0; i < run->slots; i++) {
+    struct slot *slot = &run->slot[i];
+    if (slot->kind <= SLOT_STDERR || slot->fd < 0) continue;
+    close(slot->fd);
+    slot->fd = -1;
   }
 }
 

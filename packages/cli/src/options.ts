@@ -27,6 +27,13 @@ export function pidOf(value: string): number {
   return Number(value);
 }
 
+/** Returns a number of children; for use as an option parser of commander. */
+export function countOf(value: string): number {
+  if (!/^\d{1,4}$/.test(value) || Number(value) < 1 || Number(value) > 1000)
+    throw new InvalidArgumentError('It is a number from 1 to 1000.');
+  return Number(value);
+}
+
 /** Collects the values of an option that may be given several times. */
 export function collect(value: string, earlier: string[] | undefined): string[] {
   return [...(earlier ?? []), value];

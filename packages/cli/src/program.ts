@@ -6,6 +6,7 @@ import { addDiff } from './commands/diff.ts';
 import { addDoctor } from './commands/doctor.ts';
 import { addDu } from './commands/du.ts';
 import { addGc } from './commands/gc.ts';
+import { addFork } from './commands/fork.ts';
 import { addFlatten } from './commands/flatten.ts';
 import { addInspect } from './commands/inspect.ts';
 import { addKill } from './commands/kill.ts';
@@ -109,6 +110,7 @@ function build(
   addRun(program, cli, finish);
   addCheckpoint(program, cli, finish);
   addRestore(program, cli, finish, handover);
+  addFork(program, cli, finish);
   addPs(program, cli, finish);
   addLogs(program, cli, finish);
   addKill(program, cli, finish);

@@ -16,6 +16,13 @@ export type LineKind = 'life' | 'stdin' | 'stdout' | 'stderr' | 'channel';
 
 const TEXT_MAX = 65_536;
 
+/** What kind of child is awaited. */
+export interface BirthKind {
+  readonly isDetached: boolean;
+  /** Whether the program in the child has to come for its channel before it counts as born. */
+  readonly needsChannel: boolean;
+}
+
 /** A child from its first line on: before it has started, while it runs, and after its end. */
 export class Birth {
   readonly index: number;
@@ -23,15 +30,15 @@ export class Birth {
   readonly born: Promise<ForkedChild>;
   #settle: { resolve: (child: ForkedChild) => void; reject: (error: Error) => void } | undefined;
   readonly #lines = new Map<LineKind, Socket>();
-  readonly #isDetached: boolean;
+  readonly #kind: BirthKind;
   #id: string | undefined;
   #text = '';
   #end: ChildEnd | undefined;
   #child: ForkedChild | undefined;
 
-  constructor(index: number, isDetached: boolean) {
+  constructor(index: number, kind: BirthKind) {
     this.index = index;
-    this.#isDetached = isDetached;
+    this.#kind = kind;
     this.born = new Promise((resolve, reject) => {
       this.#settle = { resolve, reject };
     });
@@ -85,11 +92,12 @@ export class Birth {
   }
 
   #bear(): void {
-    const channel = this.#lines.get('channel');
+    const channel = this.#lines.get('channel') ?? (this.#kind.needsChannel ? undefined : closedSocket());
     const life = this.#lines.get('life');
     if (this.#settle === undefined || channel === undefined || life === undefined || this.#id === undefined)
       return;
-    this.#child = new ForkedChild(this.#id, this.#lines, this.#isDetached);
+    this.#lines.set('channel', channel);
+    this.#child = new ForkedChild(this.#id, this.#lines, this.#kind.isDetached);
     this.#settle.resolve(this.#child);
     this.#settle = undefined;
   }
@@ -182,6 +190,11 @@ export class ForkedChild implements Child {
     this.ended({ code: null, signal: null });
     for (const socket of this.#lines) socket.destroy();
   }
+}
+
+function closedSocket(): Socket {
+  const { Socket: NetSocket } = process.getBuiltinModule('node:net');
+  return new NetSocket().destroy();
 }
 
 function endOf(code: number, number: number): ChildEnd {

@@ -3,7 +3,7 @@ import type { Server, Socket } from 'node:net';
 
 import { SocketChannel } from './channel.ts';
 import { Birth } from './child.ts';
-import type { ForkedChild, LineKind } from './child.ts';
+import type { BirthKind, ForkedChild, LineKind } from './child.ts';
 import { CoreError } from './errors.ts';
 import { shortPath } from './socket-path.ts';
 
@@ -32,7 +32,7 @@ export class Family {
 
   /** Waits for the children of one fork on a socket at `path`, from now on. */
   await(path: string, count: number, isDetached: boolean): Cradle {
-    return new Cradle(path, count, isDetached, (child) => {
+    return new Cradle(path, count, { isDetached, needsChannel: true }, (child) => {
       this.#members.add(child);
       void child.wait().then(() => this.#members.delete(child));
     });
@@ -81,11 +81,16 @@ export class Cradle {
   readonly #onBorn: (child: ForkedChild) => void;
 
   /** Listens at `path` when the constructor returns. `onBorn` is called for each living child. */
-  constructor(path: string, count: number, isDetached: boolean, onBorn: (child: ForkedChild) => void) {
+  constructor(
+    path: string,
+    count: number,
+    kind: BirthKind,
+    onBorn: (child: ForkedChild) => void = () => undefined,
+  ) {
     const short = shortPath(path);
     this.#release = short.release;
     this.#onBorn = onBorn;
-    this.#births = Array.from({ length: count }, (_, index) => new Birth(index, isDetached));
+    this.#births = Array.from({ length: count }, (_, index) => new Birth(index, kind));
     const { createServer } = process.getBuiltinModule('node:net');
     this.#server = createServer((socket) => this.#identify(socket));
     this.#server.on('error', (cause) => {

@@ -1,8 +1,8 @@
 import { encodePlan, planHeader } from './plan.ts';
 import type { PlanRecord } from './plan.ts';
 
-/** What a child gets as its standard streams: lines to whoever forked it, the parent's own, or /dev/null. */
-export type ChildStdio = 'pipe' | 'inherit' | 'ignore';
+/** What a child gets as its standard streams: lines to whoever forked it, the parent's own, /dev/null, or the log of its run. */
+export type ChildStdio = 'pipe' | 'inherit' | 'ignore' | 'log';
 
 /** Everything the launcher needs to start one child of a fork; paths are absolute. */
 export interface ChildPlan {
@@ -22,6 +22,8 @@ export interface ChildPlan {
   /** Ids of the slots whose listeners the child shall not have. */
   readonly close: readonly string[];
   readonly hostname: string | null;
+  /** Whether its own listening sockets leave room for siblings at the same port. */
+  readonly sharesPorts?: boolean;
   /** Arguments of `forkpoint restore`, the child's image first. */
   readonly args: readonly string[];
   /** The argument vector of the checkpoint worker. */
@@ -44,6 +46,7 @@ export function encodeChildPlan(plan: ChildPlan): Uint8Array {
     { key: 'arg', fields: plan.args },
     { key: 'worker', fields: plan.worker },
   ];
+  if (plan.sharesPorts === true) records.push({ key: 'shares-ports', fields: ['1'] });
   if (plan.socket !== null) records.push({ key: 'socket', fields: [plan.socket] });
   if (plan.hostname !== null) records.push({ key: 'hostname', fields: [plan.hostname] });
   return encodePlan(records);

@@ -55,7 +55,7 @@ const optional = {
   count: integer(1, MAX_CHILDREN),
   args: list(text(65_536), 4096),
   env: dictionary(text(65_536), 4096, /^[^=\0]+$/),
-  stdio: oneOf('pipe', 'inherit', 'ignore'),
+  stdio: oneOf('pipe', 'inherit', 'ignore', 'log'),
   detached: flag,
   hostname: text(64, /^[A-Za-z0-9%.-]+$/),
   listen: dictionary(text(4096, /./s), 256, /./s),

@@ -7,6 +7,7 @@ import {
   CheckFailure,
   dictionary,
   integer,
+  list,
   object,
   oneOf,
   partial,
@@ -37,6 +38,8 @@ export interface Answer {
   readonly hint?: string;
   readonly resources?: readonly Resource[];
   readonly report?: unknown;
+  /** Ids of the runs that the children of a fork become. */
+  readonly children?: readonly string[];
 }
 
 /** How long a question waits: until the abort signal or the limit, in milliseconds. */
@@ -68,10 +71,11 @@ const answerMay = {
   hint: text(65_536),
   resources: resourceList,
   report: (value: unknown): unknown => value,
+  children: list(text(64), 1000),
 };
 
 /**
- * Asks a living run for a checkpoint and returns the answer, also when the checkpoint failed.
+ * Asks a living run for a checkpoint, or for children when there is a `count`, and returns the answer, also when the checkpoint failed.
  * Throws ERR_FORKPOINT_RUN_GONE, ERR_FORKPOINT_TIMEOUT, ERR_FORKPOINT_CANCELLED (the abort signal; the checkpoint itself goes on) and ERR_FORKPOINT_ANSWER.
  */
 export async function askCheckpoint(
@@ -80,7 +84,13 @@ export async function askCheckpoint(
   options: WaitOptions,
 ): Promise<Answer> {
   const ask = randomBytes(8).toString('hex');
-  const line = serializeRequest({ ...request, v: 1, op: 'checkpoint', pid: 0, ask });
+  const line = serializeRequest({
+    ...request,
+    v: 1,
+    op: request.count === undefined ? 'checkpoint' : 'fork',
+    pid: 0,
+    ask,
+  });
   if (Buffer.byteLength(line) > PIPE_BUF) {
     throw new StoreError('ERR_FORKPOINT_ANSWER', `the request is longer than ${PIPE_BUF} bytes`, {
       hint: 'Give fewer or shorter labels',

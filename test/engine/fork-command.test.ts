@@ -1,0 +1,86 @@
+import assert from 'node:assert/strict';
+import { readdirSync } from 'node:fs';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, eventually, fetchText, nodeBinary } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { detach, gone, launcherOf, living, logged, write } from './pods.ts';
+
+/** A child as `forkpoint fork -d --json` tells it. */
+interface Child {
+  readonly id: string;
+  readonly parentId: string;
+  readonly generation: number;
+  readonly index: number;
+}
+
+// Answers with the id of its run.
+const SERVER = `
+const server = require('node:http').createServer((request, response) => {
+  if (request.url === '/end') process.exit(3);
+  response.setHeader('connection', 'close');
+  response.end(JSON.parse(require('node:fs').readFileSync(process.env.FORKPOINT_DIR + '/identity.json', 'utf8')).id);
+});
+server.listen(0, '127.0.0.1', () => console.log('port ' + server.address().port));
+process.on('SIGUSR2', () => console.log('told'));
+`;
+
+describe('forkpoint fork', () => {
+  let person: Person;
+  let id: string;
+  let port: number;
+  before(async () => {
+    person = createPerson();
+    write(person, 'server.cjs', SERVER);
+    id = await detach(person, [nodeBinary(24), 'server.cjs'], ['--name', 'shop']);
+    port = Number((await logged(person, id, /port (\d+)/))[1]);
+  });
+  after(async () => await person.leave());
+
+  /** Asks until so many programs have answered. */
+  async function answering(count: number): Promise<void> {
+    const ids = new Set<string>();
+    await eventually(async () => {
+      ids.add(await fetchText(port, '/').catch(() => ''));
+      ids.delete('');
+      return ids.size === count ? true : undefined;
+    }, `${count} programs answering`);
+  }
+
+  test('starts children of a run in the background, which share its port', async () => {
+    const children = (await person.json(['fork', 'shop', '-n', '2', '-d', '--', 'blue'])) as Child[];
+    assert.deepEqual(
+      children.map(({ parentId, generation, index }) => [parentId, generation, index]),
+      [
+        [id, 1, 0],
+        [id, 1, 1],
+      ],
+    );
+    await answering(3);
+    const ids = children.map((child) => child.id);
+    assert.deepEqual(new Set((await living(person)).map((run) => run.id)), new Set([id, ...ids]));
+    const launchers = ids.map((child) => launcherOf(person, child));
+    for (const launcher of launchers) process.kill(launcher, 'SIGKILL');
+    await gone(launchers, 'the children');
+    await answering(1);
+  });
+
+  test('in the foreground hands on output and exit code, and several of an image share a port', async () => {
+    const child = person.forkpoint(['fork', 'shop', '--listen', 'share=x'], {});
+    child.child.stdin?.end();
+    const refused = await child.end();
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, /no listening socket share/);
+    await person.json(['checkpoint', 'shop', './image', '--stop']);
+    const brood = person.forkpoint(['fork', './image', '-n', '2']);
+    brood.child.stdin?.end();
+    await answering(2);
+    brood.child.kill('SIGUSR2');
+    await brood.output(/(told\n){2}/);
+    for (let left = 2; left > 0; left--) await fetchText(port, '/end').catch(() => undefined);
+    assert.equal((await brood.end()).code, 3);
+    assert.deepEqual(await living(person), []);
+    const ended = readdirSync(join(person.home, 'cache')).filter((name) => name.startsWith('fork-'));
+    assert.deepEqual(ended, []);
+  });
+});
