@@ -124,6 +124,8 @@ class Voice {
     for (const member of this.#job.ready) {
       const pending = member.pid === this.#announced();
       this.#tell(member.outcome, { ...this.#head(), outcome: 'continued', ...(pending ? { pending } : {}) });
+      // It waits for a second line, which the launcher gives should this worker die.
+      if (pending) this.#job.link.waiting(member.outcome);
     }
   }
 
