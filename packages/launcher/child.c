@@ -82,7 +82,11 @@ static void take_listeners(struct run *run, const struct plan *plan, char **name
   size_t n = 0;
   run->inherited = must(calloc(2 * SLOTS_MAX, sizeof *run->inherited));
   for (size_t i = 0; names[i] != NULL && fds[i] != NULL && n < SLOTS_MAX; i++) {
-    fcntl(atoi(fds[i]), F_SETFD, FD_CLOEXEC);
+    int fd = atoi(fds[i]), listens = 1;
+    socklen_t size = sizeof listens;
+    fcntl(fd, F_SETFD, FD_CLOEXEC);
+    // A server that holds the address for its workers binds the socket only, so that it accepts nothing itself.
+    if (getsockopt(fd, SOL_SOCKET, SO_ACCEPTCONN, &listens, &size) == 0 && !listens) listen(fd, SOMAXCONN);
     run->inherited[n++] = (struct inherited){names[i], atoi(fds[i])};
   }
   char **closed = fields(plan, "close");

@@ -17,6 +17,7 @@ import { addRestore } from './commands/restore.ts';
 import type { Handover } from './commands/restore.ts';
 import { addRm } from './commands/rm.ts';
 import { addRun } from './commands/run.ts';
+import { addServe } from './commands/serve.ts';
 import { addSetup } from './commands/setup.ts';
 import { addTree } from './commands/tree.ts';
 import { addVerify } from './commands/verify.ts';
@@ -111,6 +112,7 @@ function build(
   addCheckpoint(program, cli, finish);
   addRestore(program, cli, finish, handover);
   addFork(program, cli, finish);
+  addServe(program, cli, finish);
   addPs(program, cli, finish);
   addLogs(program, cli, finish);
   addKill(program, cli, finish);

@@ -7,6 +7,7 @@ import { Family } from './family.ts';
 import { forkMember } from './fork.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
+import { ServeAgent } from './serve-agent.ts';
 import { traceResources } from './trace-resources.ts';
 import type {
   CheckpointOptions,
@@ -129,7 +130,20 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
   member.join();
   environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
+  serve(context, member);
   return { member, family, control };
+}
+
+/** Held here: the context holds what is registered weakly. */
+let agent: ServeAgent | undefined;
+
+/** Makes this process a worker of `forkpoint serve`, unless it is a child of one: the variable is for the program itself. */
+function serve(context: OrderedContext, member: Member): void {
+  const path = process.env['FORKPOINT_SERVE'];
+  if (path === undefined) return;
+  delete process.env['FORKPOINT_SERVE'];
+  agent = new ServeAgent(path, true, () => member.identity.id);
+  agent.start(context);
 }
 
 function noRuntime(reason: unknown): CheckpointException {

@@ -1,0 +1,156 @@
+import assert from 'node:assert/strict';
+import { readdirSync, readFileSync } from 'node:fs';
+import { Agent, get } from 'node:http';
+import { createServer } from 'node:net';
+import { join } from 'node:path';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
+import type { Person, Running } from '@forkpoint/testkit';
+import { gone, living } from './pods.ts';
+
+const LIMIT_MS = 120_000;
+
+/** Requests that go on and on, half of them on connections that are kept. */
+class Load {
+  answers: string[] = [];
+  readonly errors: string[] = [];
+  #isOn = true;
+  readonly #agent = new Agent({ keepAlive: true, maxSockets: 2 });
+  readonly #loops: Promise<void>[];
+
+  constructor(port: number) {
+    this.#loops = Array.from({ length: 4 }, async (_, index) => {
+      while (this.#isOn) await this.#request(port, index < 2 ? this.#agent : false);
+    });
+  }
+
+  async end(): Promise<void> {
+    this.#isOn = false;
+    await Promise.all(this.#loops);
+    this.#agent.destroy();
+  }
+
+  #request(port: number, agent: Agent | false): Promise<void> {
+    return new Promise((resolve) => {
+      const done = (error: Error): void => {
+        this.errors.push(error.message);
+        resolve();
+      };
+      const request = get({ host: '127.0.0.1', port, agent }, (response) => {
+        let text = '';
+        response.on('data', (chunk: Buffer) => {
+          text += chunk.toString();
+        });
+        response.on('error', done);
+        response.on('end', () => {
+          this.answers.push(text);
+          resolve();
+        });
+      });
+      request.on('error', done);
+    });
+  }
+}
+
+/** A port that nobody listens at. */
+async function freePort(): Promise<number> {
+  const server = createServer();
+  await new Promise<void>((resolve) => server.listen(0, '127.0.0.1', () => resolve()));
+  const address = server.address();
+  await new Promise((resolve) => server.close(resolve));
+  if (address === null || typeof address === 'string') throw new Error('no port');
+  return address.port;
+}
+
+function serve(person: Person, port: number, ...options: string[]): Running {
+  const program = [nodeBinary(24), programPath('serving.cjs')];
+  return person.forkpoint(['serve', ...options, '--', ...program], {
+    env: { PORT: String(port) },
+    timeoutMs: LIMIT_MS,
+  });
+}
+
+describe('forkpoint serve', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  test('serves an unmodified program, reforks and rolls out a new start without a failed request, and replaces a worker that is killed', async () => {
+    const port = await freePort();
+    const running = serve(person, port, '--workers', '3', '--refork', '20');
+    await running.output(/^3 workers serve/m, 60_000);
+    const load = new Load(port);
+    await running.output(/^image 1 of generation 1 was made from worker/m, 60_000);
+    await eventually(
+      async () =>
+        (await living(person)).filter((run) => run.generation === 2).length === 3 ? true : undefined,
+      'three workers of the second generation',
+      60_000,
+    );
+    running.child.kill('SIGHUP');
+    await running.output(/^image 2 of generation 0 was made from a cold start/m, 60_000);
+    const starts = [...running.stdout.matchAll(/^started (\w+) at (\d+)/gm)];
+    assert.deepEqual(
+      starts.map((match) => match[2]),
+      [String(port), String(port)],
+      'the program believes to listen at its own address',
+    );
+    const newStart = starts[1]?.[1] ?? '';
+    await eventually(
+      () => {
+        const last = load.answers.slice(-200);
+        return last.length === 200 && last.every((text) => text.startsWith(newStart)) ? true : undefined;
+      },
+      'answers of the new start alone',
+      60_000,
+    );
+    await load.end();
+    assert.deepEqual(load.errors, []);
+    assert.ok(
+      new Set(load.answers).size > 3,
+      'several workers have answered, each with an identity of its own',
+    );
+
+    // With nobody else there, a worker that is killed is missed by nobody but its own requests.
+    const [victim] = await living(person);
+    assert.ok(typeof victim?.hostPid === 'number');
+    process.kill(victim.hostPid, 'SIGKILL');
+    await eventually(
+      async () => {
+        const runs = await living(person);
+        return runs.length === 3 && runs.every(({ id }) => id !== victim.id) ? true : undefined;
+      },
+      'a new worker',
+      60_000,
+    );
+    const { code } = await running.stop('SIGTERM');
+    assert.equal(code, 0);
+    assert.deepEqual(await living(person), []);
+    assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
+  });
+
+  test('leaves no process behind when it is killed, and its next start removes what lay on the disk', async () => {
+    const port = await freePort();
+    const running = serve(person, port, '--workers', '2');
+    await running.output(/^2 workers serve/m, 60_000);
+    const launchers = (await living(person)).map(({ id }) => {
+      const record = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8')) as {
+        launcherPid: number;
+      };
+      return record.launcherPid;
+    });
+    await running.stop('SIGKILL');
+    await gone(launchers, 'the workers');
+    assert.equal(readdirSync(join(person.home, 'serve')).length, 1);
+
+    // The address is free again, unless somebody else takes it; then the server says so and ends.
+    const taken = createServer().listen(port, '127.0.0.1');
+    const refused = await serve(person, port).end();
+    await new Promise((resolve) => taken.close(resolve));
+    assert.equal(refused.code, 1);
+    assert.match(refused.stderr, new RegExp(`cannot listen at 127.0.0.1:${port}: EADDRINUSE`));
+    assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
+  });
+});
