@@ -140,6 +140,17 @@ describe('the refork policy', () => {
     assert.equal(Math.max(...pauses), 30_000);
   });
 
+  test('replaces workers that served and are killed again and again without a pause', () => {
+    const world = new World(13, { workers: 2, thresholds: [], provenMs: 60_000 }, true);
+    world.load = 20;
+    for (let kills = 0; kills < 20; kills++) {
+      world.run(15_000);
+      assert.equal(readyWorkers(world.state).length, 2);
+      world.crash(readyWorkers(world.state).at(-1)?.id ?? -1);
+    }
+    assert.equal(world.log.filter((text) => text.includes('the next one starts in')).length, 0);
+  });
+
   test('replaces a worker with a slow request, kills one with a hung request or that says nothing', () => {
     const world = new World(9, { workers: 2, thresholds: [] }, true);
     world.run(10_000);

@@ -108,7 +108,10 @@ function exited(state: ReforkState, id: number, how: string, actions: ReforkActi
     if (making !== null) failMaking(state, making, `the worker ended ${how}`, actions);
   }
   if (worker.phase === 'draining' || worker.phase === 'ending') return;
-  const isProven = worker.phase !== 'starting' && state.now - worker.readyAt >= state.policy.provenMs;
+  const { provenMs, provenRequests } = state.policy;
+  const isProven =
+    worker.phase !== 'starting' &&
+    (state.now - worker.readyAt >= provenMs || worker.requests >= provenRequests);
   if (isProven) {
     actions.push(log('warning', `worker ${id} ended ${how} after ${worker.requests} requests`));
     return;

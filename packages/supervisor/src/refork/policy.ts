@@ -32,6 +32,8 @@ export interface ReforkPolicy {
   readonly brokenAfter: number;
   /** A worker that has lived for this long after it became ready has proved its image. */
   readonly provenMs: number;
+  /** One that has answered so many requests did not fail to start, however soon it ends. */
+  readonly provenRequests: number;
   /** First and longest pause after a failure. */
   readonly backOffMs: number;
   readonly backOffMaxMs: number;
@@ -57,6 +59,7 @@ export const DEFAULT_POLICY: ReforkPolicy = {
   diskLimit: null,
   brokenAfter: 3,
   provenMs: 5000,
+  provenRequests: 10,
   backOffMs: 250,
   backOffMaxMs: 30_000,
 };
