@@ -154,10 +154,16 @@ void write_run_record(struct run *run, pid_t inner, long root) {
 static void make_namespaces(struct run *run) {
   uid_t uid = getuid();
   gid_t gid = getgid();
+  // In the pod we are who the image's program was, whoever we are here: CRIU gives its processes their ids back.
+  const struct record *owner = run->plan != NULL && run->image != NULL ? plan_find(run->plan, "owner") : NULL;
+  int has_owner = owner != NULL && owner->count == 2;
+  const char *ids[2] = {has_owner ? owner->field[0] : NULL, has_owner ? owner->field[1] : NULL};
   if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWTIME) != 0)
     bail(EXIT_OURS, "cannot make namespaces; run `forkpoint doctor` to see what this machine lacks:");
   put("/proc/self/setgroups", "deny");
-  if (put("/proc/self/uid_map", "%u %u 1", uid, uid) != 0 || put("/proc/self/gid_map", "%u %u 1", gid, gid) != 0)
+  run->uid = uid;
+  if (put("/proc/self/uid_map", "%u %u 1", ids[0] != NULL ? (uid_t)atol(ids[0]) : uid, uid) != 0 ||
+      put("/proc/self/gid_map", "%u %u 1", ids[1] != NULL ? (gid_t)atol(ids[1]) : gid, gid) != 0)
     bail(EXIT_OURS, "cannot map uid %u into the pod; run `forkpoint doctor`:", uid);
   if (!run->has_clock) return;
   // The clocks go on from where the checkpoint stopped them: Node aborts when CLOCK_MONOTONIC runs backwards, and a jump
@@ -302,10 +308,11 @@ int main(int count, char **arguments) {
     return 0;
   }
   if (count == 2 && strcmp(arguments[1], "probe") == 0) return probe_main();
+  if (count > 2 && strcmp(arguments[1], "evict") == 0) return evict_main(arguments + 2);
   if (count == 4 && strcmp(arguments[1], "exchange") == 0) {
     if (exchange(arguments[2], arguments[3]) == 0) return 0;
     bail(1, "cannot exchange %s and %s:", arguments[2], arguments[3]);
   }
-  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | child PLAN [FD]... | exchange PATH PATH | cpu | probe\n");
+  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | child PLAN [FD]... | evict FILE... | exchange PATH PATH | cpu | probe\n");
   return 2;
 }

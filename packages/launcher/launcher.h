@@ -98,6 +98,7 @@ struct run {
   struct stdio stdio[3];
   char ctl[4096];  // the control directory on the host
   int link[2];     // socket pair: [0] outer, [1] inner
+  uid_t uid;       // ours outside of the pod
   long long started_ms;
 };
 
@@ -151,6 +152,9 @@ pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
 void close_slots(struct run *run);
 void restore_again(char **arguments);
+
+// layers.c: page files
+int evict_main(char **files);
 
 // probe.c: what this machine can do
 int probe_main(void);

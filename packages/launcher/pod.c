@@ -215,7 +215,7 @@ void pod_exec_criu(struct run *run, const char *verb, size_t count, char **argum
   char runtime[64], *argv[CRIU_ARGS_MAX + 64];
   struct stat owner;
   size_t n = 0;
-  snprintf(runtime, sizeof runtime, "/dev/shm/forkpoint-%u", getuid());
+  snprintf(runtime, sizeof runtime, "/dev/shm/forkpoint-%u", run->uid);
   mkdir(runtime, 0700);
   if (lstat(runtime, &owner) != 0 || !S_ISDIR(owner.st_mode) || owner.st_uid != getuid() || (owner.st_mode & 077) != 0)
     snprintf(runtime, sizeof runtime, "/nonexistent");

@@ -80,6 +80,7 @@ static void parse(struct options *options, char **arguments) {
     } else if (strcmp(*at, "-d") == 0 || strcmp(*at, "--detach") == 0) options->detach = 1;
     else if (strcmp(*at, "--json") == 0) options->json = 1;
     else if (strcmp(*at, "--no-reseed") == 0) options->no_reseed = 1;
+    else if (strcmp(*at, "--no-prefetch") == 0) options->no_prefetch = 1;
     else if (strcmp(*at, "--or-run") == 0 || strcmp(*at, "--ignore-restore-if-unavailable") == 0) continue;
     else explain(options, "usage", *at);
   }
@@ -237,7 +238,7 @@ static const char *json_arguments(const struct options *options) {
 }
 
 // A file of the image, by way of its directory's descriptor.
-static char *of_image(const struct run *run, const char *name) {
+char *of_image(const struct run *run, const char *name) {
   char directory[48];
   snprintf(directory, sizeof directory, "/proc/self/fd/%d", run->image_fd);
   return join(directory, name, NULL);
@@ -312,26 +313,6 @@ static void take_plan(const struct options *options, struct run *run) {
   run->arguments = options->all;
 }
 
-// Gives the run links of its own to the page files its memory will be mapped from: then the image may be moved or deleted
-// while the program runs. A copy where links are refused: another file system, or another owner's file.
-static void link_layers(const struct options *options, struct run *run) {
-  char *directory = join(run->dir, "/ctl/layers", NULL);
-  for (size_t i = 0; i < run->plan->count; i++) {
-    const struct record *record = &run->plan->record[i];
-    struct stat status;
-    if (strcmp(record->key, "layer") != 0 || record->count < 2) continue;
-    if (strchr(record->field[0], '/') != NULL) explain(options, "plan", record->field[0]);
-    char *name = join("/layers/", record->field[0], NULL), *from = of_image(run, name), *to = join(directory, "/", record->field[0], NULL);
-    mkdir(directory, 0700);
-    if (stat(from, &status) != 0 || (long long)status.st_size != atoll(record->field[1])) explain(options, "file", join(run->image, name, NULL));
-    if (link(from, to) != 0 && copy_file(from, to) != 0) explain(options, "home", to);
-    free(name);
-    free(from);
-    free(to);
-  }
-  free(directory);
-}
-
 static void make_run_directory(struct run *run, const struct options *options) {
   unsigned char bytes[6];
   char id[16];
@@ -366,6 +347,7 @@ static int restore(const struct options *options, struct run *run) {
   open_sockets(options, run);
   check_file_slots(options, run);
   if (!run->is_child) warn_of_variables(options, run);
+  if (!options->no_prefetch) read_ahead(run);
   make_run_directory(run, options);
   const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
   worker[0] = (char *)(node != NULL && *node != 0 ? node : "node");

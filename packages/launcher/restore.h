@@ -13,7 +13,7 @@ struct options {
   const char *env[OPTIONS_MAX], *listen[OPTIONS_MAX], *file[OPTIONS_MAX], *property[OPTIONS_MAX];
   size_t envs, listens, files, properties;
   char **args;
-  int detach, json, no_reseed;
+  int detach, json, no_reseed, no_prefetch;
   long timeout_ms;
   char **all;
 };
@@ -29,6 +29,13 @@ char *absolute(const char *path);
 
 // unpacked.c: lets `image_fd` of the run be the directory where a compressed image lies unpacked.
 void use_unpacked(const struct options *options, struct run *run);
+
+// Returns the path of a file of the image, by way of its directory's descriptor; `name` begins with a slash.
+char *of_image(const struct run *run, const char *name);
+
+// layers.c
+void link_layers(const struct options *options, struct run *run);
+void read_ahead(const struct run *run);
 
 // slots.c
 void read_slots(const struct options *options, struct run *run);

@@ -19,6 +19,7 @@ import { addRm } from './commands/rm.ts';
 import { addRun } from './commands/run.ts';
 import { addServe } from './commands/serve.ts';
 import { addSetup } from './commands/setup.ts';
+import { addTrain } from './commands/train.ts';
 import { addTree } from './commands/tree.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWait } from './commands/wait.ts';
@@ -127,6 +128,7 @@ function build(
   addRm(program, cli, finish);
   addGc(program, cli, finish);
   addFlatten(program, cli, finish);
+  addTrain(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
   addCompletion(program, cli, finish);

@@ -6,6 +6,8 @@ import type { PlanLock, PlanPart, PlanRead, RestorePlan } from './restore-plan.t
 export interface RestorePlanExtra {
   /** Where new pids start after the restore; above every pid of the image. */
   readonly pidBase: number;
+  /** Ids of the first process, when they are known. */
+  readonly owner?: RestorePlan['owner'];
   readonly locks: readonly PlanLock[];
   /** The image's own files that CRIU reads. */
   readonly parts: readonly PlanPart[];
@@ -37,6 +39,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     clock: { monotonic: manifest.clocks.monotonic, boottime: manifest.clocks.boottime },
     cpu: { machine: manifest.host.arch, words: manifest.host.cpu },
     root: root.pid,
+    owner: extra.owner ?? null,
     pids: [...pids].sort((a, b) => a - b),
     pidBase: extra.pidBase,
     controlDirectory: manifest.controlDirectory,

@@ -57,6 +57,8 @@ export interface RestorePlan {
   /** Machine name as in uname(2), and what `launcher cpu` printed there. */
   readonly cpu: { readonly machine: string; readonly words: readonly string[] };
   readonly root: number;
+  /** Ids of the first process: whoever restores the image is these in the pod. Null in images that do not say. */
+  readonly owner: { readonly uid: number; readonly gid: number } | null;
   /** All process and thread ids. */
   readonly pids: readonly number[];
   readonly pidBase: number;
@@ -100,6 +102,9 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
     { key: 'clock', fields: clock.map(String) },
     { key: 'cpu', fields: [plan.cpu.machine, ...plan.cpu.words] },
     { key: 'root', fields: [String(plan.root)] },
+    ...(plan.owner === null
+      ? []
+      : [{ key: 'owner', fields: [String(plan.owner.uid), String(plan.owner.gid)] }]),
     { key: 'pid', fields: plan.pids.map(String) },
     { key: 'pidbase', fields: [String(plan.pidBase)] },
     { key: 'ctl', fields: [plan.controlDirectory] },
@@ -151,6 +156,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     },
     cpu: { machine, words },
     root: set.integer('root'),
+    owner: ownerOf(set.optional('owner')),
     pids: set.fields('pid').map((text) => integerOf(text, 'pid')),
     pidBase: set.integer('pidbase'),
     controlDirectory: set.text('ctl'),
@@ -170,6 +176,14 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
     hasIpcObjects: set.flag('ipc'),
     criu: set.fields('criu'),
     unpacked: unpackedOf(set.optional('unpacked')),
+  };
+}
+
+function ownerOf(fields: readonly string[] | undefined): RestorePlan['owner'] {
+  if (fields === undefined) return null;
+  return {
+    uid: integerOf(fieldAt(fields, 0, 'owner'), 'owner'),
+    gid: integerOf(fieldAt(fields, 1, 'owner'), 'owner'),
   };
 }
 

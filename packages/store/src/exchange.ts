@@ -1,4 +1,7 @@
 import { execFile } from 'node:child_process';
+import type { Stats } from 'node:fs';
+import { stat } from 'node:fs/promises';
+import { setTimeout as delay } from 'node:timers/promises';
 import { promisify } from 'node:util';
 import { StoreError } from './error.ts';
 import type { Exchange } from './publish.ts';
@@ -21,5 +24,39 @@ export function launcherExchange(launcher: string): Exchange {
         },
       );
     }
+  };
+}
+
+/**
+ * Returns an exchange for the image that had this `identity`, which is undone when it took away another one. For `graceMs`
+ * the old image then stays for restores that have begun to read it. Throws ERR_FORKPOINT_IMAGE_CHANGED.
+ */
+export function guardedExchange(
+  image: string,
+  identity: Stats,
+  {
+    exchange,
+    graceMs = 0,
+    signal,
+  }: { readonly exchange: Exchange; readonly graceMs?: number; readonly signal?: AbortSignal },
+): Exchange {
+  const isSame = async (path: string): Promise<boolean> => {
+    const now = await stat(path);
+    return now.dev === identity.dev && now.ino === identity.ino;
+  };
+  const changed = (): StoreError =>
+    new StoreError('ERR_FORKPOINT_IMAGE_CHANGED', `${image} was replaced meanwhile, and stays as it is`, {
+      hint: 'Do it again with the image that lies there now',
+    });
+  return async (temporary, path) => {
+    if (!(await isSame(path))) throw changed();
+    await exchange(temporary, path);
+    if (await isSame(temporary)) {
+      // Whoever is in a hurry gets what is there already.
+      await delay(graceMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
+      return;
+    }
+    await exchange(temporary, path);
+    throw changed();
   };
 }

@@ -2,15 +2,14 @@ import { randomBytes } from 'node:crypto';
 import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { mkdir, open, readdir, readFile, stat, writeFile } from 'node:fs/promises';
 import type { FileHandle } from 'node:fs/promises';
-import type { Stats } from 'node:fs';
 import { join } from 'node:path';
-import { setTimeout as delay } from 'node:timers/promises';
 import type { Assembly, FlattenPlan, Fragmentation, RangeReader } from '@forkpoint/linker';
 import { decodeRestorePlan, encodeRestorePlan, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
 import { DIGESTS_FILE } from './digests.ts';
 import { goFinder } from './go.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
+import { guardedExchange } from './exchange.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { ownOwner } from './owner.ts';
@@ -95,7 +94,7 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
     signal?.throwIfAborted();
     onProgress?.({ step: 'publish', done: filled.bytes, total: filled.bytes });
     await publish(destination, {
-      exchange: options.to === undefined ? guarded(image, identity, options) : options.exchange,
+      exchange: options.to === undefined ? guardedExchange(image, identity, options) : options.exchange,
       sync: options.sync !== false,
     });
     return {
@@ -109,35 +108,6 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
     await discard(destination);
     throw worded(error, destination);
   }
-}
-
-/** An exchange that is undone when it took away another image than the one that was flattened. */
-function guarded(
-  image: string,
-  identity: Stats,
-  { exchange, graceMs = 0, signal }: FlattenOptions,
-): Exchange {
-  const isSame = async (path: string): Promise<boolean> => {
-    const now = await stat(path);
-    return now.dev === identity.dev && now.ino === identity.ino;
-  };
-  const changed = (): StoreError =>
-    new StoreError(
-      'ERR_FORKPOINT_IMAGE_CHANGED',
-      `${image} was replaced while it was flattened, and stays as it is`,
-      { hint: `Run \`forkpoint flatten ${image}\` again` },
-    );
-  return async (temporary, path) => {
-    if (!(await isSame(path))) throw changed();
-    await exchange(temporary, path);
-    if (await isSame(temporary)) {
-      // Whoever is in a hurry gets what is there already.
-      await delay(graceMs, undefined, signal === undefined ? {} : { signal }).catch(() => undefined);
-      return;
-    }
-    await exchange(temporary, path);
-    throw changed();
-  };
 }
 
 async function planOf(

@@ -25,7 +25,8 @@ export { cleanStale, discard, openDestination, ownerOf, publish, temporaryName }
 export type { Destination, Exchange, Published } from './publish.ts';
 export { flatten } from './flatten.ts';
 export type { Flattened, FlattenOptions, FlattenProgress } from './flatten.ts';
-export { PREFETCH_FILE } from './prefetch.ts';
+export { amendImage } from './amend.ts';
+export { joined, PREFETCH_FILE } from './prefetch.ts';
 export { launcherExchange } from './exchange.ts';
 export { linkOrCopy } from './link-or-copy.ts';
 export { askCheckpoint, waitForExit } from './ask.ts';

@@ -3,6 +3,7 @@ import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node
 import { dirname, join } from 'node:path';
 import { dumpArguments, nativeDirectory, readEngineLog } from '@forkpoint/engine';
 import { summarize } from '@forkpoint/image';
+import type { ImageSummary } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request, Resource } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
@@ -47,8 +48,8 @@ const DUMP_MS = 120_000;
 export interface Taken {
   readonly image: string;
   readonly manifest: Manifest;
-  /** Bytes of the image directory and of its pages. */
-  readonly sizes: { readonly total: number; readonly pages: number };
+  /** Bytes of the image directory, of its pages, and of page files that were copied because they cannot be linked there. */
+  readonly sizes: { readonly total: number; readonly pages: number; readonly copied: number };
   /** Milliseconds by step. `frozen` is criu's own figure: how long the program stood still. */
   readonly times: { readonly total: number; readonly dump: number; readonly frozen: number };
 }
@@ -239,8 +240,10 @@ export function finishImage(
   }
   for (const name of ['dump.log', 'stats-dump', ...changed.unused])
     rmSync(join(directory, name), { force: true });
-  if (job.request.link === false) adoptInherited(directory, surroundings);
-  else linkImage(directory, surroundings);
+  const copied =
+    job.request.link === false
+      ? adoptInherited(directory, surroundings)
+      : linkImage(directory, surroundings).copied;
   const summary = summarize(openSource(directory));
   const manifest = describe(directory, {
     ...facts,
@@ -255,6 +258,7 @@ export function finishImage(
   const pids = summary.processes.flatMap(({ pid, threads }) => [pid, ...threads]);
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
+    owner: ownerOf(summary),
     locks: locksOf(openSource(directory), summary, changed.slots),
     blocked: [
       ...[...job.ready].map(({ pid }) => `members/${pid}/outcome`),
@@ -273,7 +277,7 @@ export function finishImage(
     mode: 0o700,
   });
   const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
-  return { manifest, sizes: { total: bytesOf(directory), pages } };
+  return { manifest, sizes: { total: bytesOf(directory), pages, copied } };
 }
 
 function terminalFields(terminal: TerminalSettings | null): number[] | null {
@@ -334,6 +338,11 @@ export function dumpFailure(directory: string, status: number | 'timeout'): Supe
       resources: lines.map((what) => ({ kind: 'criu', what })),
     },
   );
+}
+
+function ownerOf(summary: ImageSummary): { uid: number; gid: number } | null {
+  const ids = summary.processes[0]?.credentials;
+  return ids === undefined ? null : { uid: ids.uid, gid: ids.gid };
 }
 
 function partsOf(directory: string): { name: string; size: number }[] {

@@ -15,4 +15,6 @@ export { look } from './look.ts';
 export type { Look } from './look.ts';
 export { readSurroundings } from './surroundings.ts';
 export type { Surroundings } from './surroundings.ts';
+export { train } from './train.ts';
+export type { Trained, Training } from './train.ts';
 export { main } from './worker.ts';

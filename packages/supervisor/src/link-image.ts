@@ -14,13 +14,14 @@ const SHIM = 'shim.so';
 
 /**
  * Links a fresh image in place: its pages files become layers, and layers that the program has mapped from earlier
- * images get a name in this one too, so that the image depends on nothing. Returns what was linked, by process.
+ * images get a name in this one too, so that the image depends on nothing. Returns what was linked, by process, and how many bytes
+ * had to be copied because they could not be linked.
  * Throws ImageError and system errors; the directory is then of no use.
  */
 export function linkImage(
   directory: string,
   surroundings: Pick<Surroundings, 'controlDirectory' | 'runDirectory'>,
-): ReadonlyMap<number, LinkReport> {
+): { reports: ReadonlyMap<number, LinkReport>; copied: number } {
   const unique = randomBytes(6).toString('hex');
   const layersPath = join(surroundings.controlDirectory, LAYERS);
   const open = new Map<string, number>();
@@ -43,12 +44,12 @@ export function linkImage(
       ...thresholdFrom(process.env),
     });
     moveLayers(directory, linked.moves);
-    adoptLayers(ownLayers(surroundings), directory, linked.inherited);
+    const copied = adoptLayers(ownLayers(surroundings), directory, linked.inherited);
     for (const [name, bytes] of linked.files) {
       rmSync(join(directory, name), { force: true });
       writeFileSync(join(directory, name), bytes, { mode: 0o600 });
     }
-    return linked.reports;
+    return { reports: linked.reports, copied };
   } finally {
     for (const fd of open.values()) closeSync(fd);
   }
@@ -67,12 +68,13 @@ function changesMax(): number {
 
 /**
  * Gives an image that is not to be linked its own names for the layers that the program has mapped since an earlier
- * restore: what it has not changed since lies only there. Throws ImageError and system errors.
+ * restore: what it has not changed since lies only there. Returns how many bytes had to be copied.
+ * Throws ImageError and system errors.
  */
-export function adoptInherited(directory: string, surroundings: Surroundings): void {
+export function adoptInherited(directory: string, surroundings: Surroundings): number {
   const layersPath = join(surroundings.controlDirectory, LAYERS);
   const inherited = inheritedLayers(new ImageDirectory(openSource(directory)), layersPath);
-  adoptLayers(ownLayers(surroundings), directory, inherited);
+  return adoptLayers(ownLayers(surroundings), directory, inherited);
 }
 
 /**

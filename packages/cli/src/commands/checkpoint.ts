@@ -148,6 +148,11 @@ function report(cli: Cli, run: Run, answer: Answer, options: Options): number {
   const detail = facts.length === 0 ? '' : ` (${facts.join(', ')})`;
   const verb = options.stop === true ? 'Checkpointed and stopped' : 'Checkpointed';
   cli.writeErr(`${cli.paintErr('success', verb)} ${run.name} to ${answer.image ?? 'an image'}${detail}.\n`);
+  const copied = answer.sizes?.['copied'] ?? 0;
+  if (copied > 0)
+    cli.writeErr(
+      `Note: ${bytesText(copied)} of earlier images were copied, since they cannot be linked into ${answer.image ?? 'it'}.\n`,
+    );
   if (answer.image !== undefined) cli.writeOut(`${answer.image}\n`);
   return 0;
 }

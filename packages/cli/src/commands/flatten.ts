@@ -4,6 +4,7 @@ import { flatten, launcherExchange, resolveImage } from '@forkpoint/store';
 import type { Flattened, FlattenProgress } from '@forkpoint/store';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
+import { CliError } from '../error.ts';
 import type { Finish } from '../program.ts';
 import { checkSetup } from '../prepare-run.ts';
 import { bytesText, durationText } from '../ui/format.ts';
@@ -42,7 +43,7 @@ async function run(cli: Cli, argument: string, dest: string | undefined, options
   const files = packageFiles(cli.lib, cli.places.home);
   await checkSetup(cli, files);
   const abort = new AbortController();
-  const interrupt = (): void => abort.abort();
+  const interrupt = (): void => abort.abort(new CliError('interrupted; the image is as it was'));
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   const started = performance.now();

@@ -70,6 +70,7 @@ export function addRestore(program: Command, cli: Cli, finish: Finish, handover?
     .option('--fd <slot=path>', 'open another file in a file slot (repeatable)', collect)
     .option('--timeout <seconds>', 'give up after this time', secondsToMs)
     .option('--no-reseed', 'keep the random state of the image: all clones then draw the same numbers')
+    .option('--no-prefetch', 'do not read ahead what a trained image names')
     .option('--or-run', "start the image's command afresh when the image cannot be restored here")
     .option('--ignore-restore-if-unavailable', 'the same as --or-run')
     .option('--json', 'with --detach: print the run as JSON')

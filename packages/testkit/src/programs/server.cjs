@@ -5,6 +5,8 @@ const fastify = require('fastify')();
 const cache = new Map();
 for (let i = 0; i < 20_000; i++) cache.set(`key ${i}`, { i, text: `value ${i}` });
 let hits = 0;
+let token = 'none';
+let ballast = [];
 let worst = 0;
 let last = performance.now();
 setInterval(() => {
@@ -19,6 +21,15 @@ fastify.get('/', () => ({
   color: process.env.COLOR ?? null,
 }));
 fastify.get('/item/:id', (request) => cache.get(`key ${request.params.id}`));
+fastify.get('/token', () => ({ token, ballast: ballast.length }));
+fastify.get('/token/:token', (request) => ({ token: (token = request.params.token) }));
+// So many MiB, so that an image is larger or smaller than the one before.
+fastify.get('/ballast/:count', (request) => {
+  ballast = Array.from({ length: Number(request.params.count) }, (_, i) =>
+    crypto.randomBytes(1 << 20).fill(i, 0, 9),
+  );
+  return { count: ballast.length };
+});
 fastify.get('/random', () => ({
   random: Math.random(),
   uuid: crypto.randomUUID(),
