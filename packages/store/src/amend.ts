@@ -1,5 +1,6 @@
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { digestOf, DIGESTS_FILE, readDigests, writeDigests } from './digests.ts';
 import { guardedExchange } from './exchange.ts';
 import { readManifest } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
@@ -23,15 +24,25 @@ export async function amendImage(
     for (const entry of await readdir(image, { recursive: true, withFileTypes: true })) {
       const at = join(entry.parentPath, entry.name).slice(image.length + 1);
       if (entry.isDirectory()) await mkdir(join(destination.temporary, at), { mode: 0o700 });
-      else if (entry.isFile() && !files.has(at))
+      else if (entry.isFile() && at !== DIGESTS_FILE && !files.has(at))
         await linkOrCopy(join(image, at), join(destination.temporary, at));
     }
     for (const [name, bytes] of files)
       await writeFile(join(destination.temporary, name), bytes, { mode: 0o600 });
+    await amendDigests(image, destination.temporary, [...files.keys()]);
     options.signal?.throwIfAborted();
     await publish(destination, { exchange: guardedExchange(image, identity, options) });
   } catch (error) {
     await discard(destination);
     throw error;
   }
+}
+
+/** The digests of what stays stay; those that cannot be used are computed by whoever verifies the image next. */
+async function amendDigests(image: string, directory: string, names: readonly string[]): Promise<void> {
+  const old = await readDigests(image).catch(() => null);
+  if (old === null) return;
+  const files = { ...old.files };
+  for (const name of names) files[name] = await digestOf(join(directory, name));
+  await writeDigests(directory, { ...old, files });
 }

@@ -108,7 +108,7 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     const done =
       request.compress === undefined
         ? captured
-        : await compressed(destination.temporary, captured.manifest, surroundings.home);
+        : await compressed(destination.temporary, captured.manifest, surroundings.home, captured.sizes.copied);
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     const { dumped } = captured;
     return {
@@ -291,11 +291,12 @@ async function compressed(
   directory: string,
   plain: Manifest,
   home: string,
+  copied: number,
 ): Promise<{ manifest: Manifest; sizes: Taken['sizes'] }> {
   const addon = join(nativeDirectory(home), 'codec.node');
   const manifest = await compressInPlace(directory, plain, { addon });
   const pages = manifest.layers.reduce((sum, { storedSize }) => sum + storedSize, 0);
-  return { manifest, sizes: { total: bytesOf(directory), pages } };
+  return { manifest, sizes: { total: bytesOf(directory), pages, copied } };
 }
 
 function lostFinding(kind: string, what: string, pid: number | undefined, fd: number | undefined): Resource {
