@@ -1,11 +1,19 @@
-// The smallest size of a benchmark, for the tests. Usage: node bench/smoke.mjs restore|image DATA_DIRECTORY
+// The smallest size of a benchmark, for the tests. Usage: node bench/smoke.mjs NAME DATA_DIRECTORY
+import { benchChain, reportChain } from './chain.mjs';
+import { benchCold, reportCold } from './cold.mjs';
 import { reportImage } from './image-report.mjs';
 import { benchImage } from './image.mjs';
 import { reportRestore } from './report.mjs';
 import { benchRestore } from './restore.mjs';
 
 const [name, home] = process.argv.slice(2);
-const [measure, report] = name === 'image' ? [benchImage, reportImage] : [benchRestore, reportRestore];
+const BENCHMARKS = {
+  restore: [benchRestore, reportRestore],
+  image: [benchImage, reportImage],
+  chain: [benchChain, reportChain],
+  cold: [benchCold, reportCold],
+};
+const [measure, report] = BENCHMARKS[name];
 try {
   console.log(report(await measure({ home, size: 'smoke' })));
 } catch (error) {

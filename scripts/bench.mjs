@@ -2,6 +2,8 @@
 import { writeFileSync } from 'node:fs';
 import { parseArgs } from 'node:util';
 import { benchLanguages, reportLanguages } from '../bench/languages.mjs';
+import { benchChain, reportChain } from '../bench/chain.mjs';
+import { benchCold, reportCold } from '../bench/cold.mjs';
 import { reportImage } from '../bench/image-report.mjs';
 import { benchImage } from '../bench/image.mjs';
 import { reportRestore } from '../bench/report.mjs';
@@ -12,6 +14,8 @@ const BENCHMARKS = {
   restore: [benchRestore, reportRestore],
   image: [benchImage, reportImage],
   languages: [benchLanguages, reportLanguages],
+  chain: [benchChain, reportChain],
+  cold: [benchCold, reportCold],
 };
 const SIZES = ['smoke', 'quick', 'full'];
 

@@ -48,3 +48,18 @@ test('the image benchmark restores the same heaps every time, and counts what a 
   assert.match(stdout, /^plain \/ clone, idle: .* answers [0-9a-f]{16}, the same in all$/m);
   assert.match(stdout, /^image of generation 1 .* answers [0-9a-f]{16}, the same in all$/m);
 });
+
+test('the chain benchmark compares checkpoints of one heap and the first and last image of chains', async () => {
+  const stdout = await smoke('chain');
+  const written = (name: string): number =>
+    Number(new RegExp(`^${name} .* ([\\d.]+) \\([\\d.]+\\.\\.[\\d.]+\\)$`, 'm').exec(stdout)?.[1]);
+  assert.ok(written('full') > 32 && written('incremental') < 3, stdout);
+  assert.match(stdout, /^chain of 2, C: .* last \/ first \d+\.\d\d .*; \d page files in the last$/m);
+  assert.match(stdout, /^chain of 2, Node: .* last \/ first \d+\.\d\d /m);
+});
+
+test('the cold benchmark trains an image and gets one answer from all starts', async () => {
+  const stdout = await smoke('cold');
+  assert.match(stdout, /^trained, cold \/ stock criu, cold +\d+\.\d\d/m);
+  assert.match(stdout, /^touched \d+\.\d MB of \d+\.\d MB, read ahead .*; 1 answer in all$/m);
+});
