@@ -150,10 +150,13 @@ export function reportCold({ rounds, times, trained, bytes, answers, machine: wh
       ]),
     ]),
     '',
-    ...rows.map(
-      ([name, value, target]) =>
-        `${name.padEnd(34)} ${shown(value, 2)}${target === null ? '' : `   target ${target}: ${value.median <= target ? 'met' : 'missed'}`}`,
-    ),
+    ...rows.map(([name, value, target]) => rowOf(name, value, target)),
     `touched ${megabytes(trained.touchedBytes)} MB of ${megabytes(trained.layerBytes)} MB, read ahead ${megabytes(trained.prefetchBytes)} MB in ${trained.ranges} ranges; ${answers.length} answer in all`,
   ].join('\n');
+}
+
+/** @param {string} name @param {{ median: number, min: number, max: number }} value @param {number | null} target */
+function rowOf(name, value, target) {
+  const verdict = target === null ? '' : `   target ${target}: ${value.median <= target ? 'met' : 'missed'}`;
+  return `${name.padEnd(34)} ${shown(value, 2)}${verdict}`;
 }
