@@ -108,7 +108,12 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
     const done =
       request.compress === undefined
         ? captured
-        : await compressed(destination.temporary, captured.manifest, surroundings.home, captured.sizes.copied);
+        : await compressed(
+            destination.temporary,
+            captured.manifest,
+            surroundings.home,
+            captured.sizes.copied,
+          );
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     const { dumped } = captured;
     return {
