@@ -3,6 +3,8 @@ import { benchChain, reportChain } from './chain.mjs';
 import { benchCold, reportCold } from './cold.mjs';
 import { reportImage } from './image-report.mjs';
 import { benchImage } from './image.mjs';
+import { reportLoad } from './load-report.mjs';
+import { benchLoad } from './load.mjs';
 import { reportRestore } from './report.mjs';
 import { benchRestore } from './restore.mjs';
 
@@ -12,6 +14,7 @@ const BENCHMARKS = {
   image: [benchImage, reportImage],
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
+  load: [benchLoad, reportLoad],
 };
 const [measure, report] = BENCHMARKS[name];
 try {

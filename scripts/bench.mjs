@@ -6,6 +6,8 @@ import { benchChain, reportChain } from '../bench/chain.mjs';
 import { benchCold, reportCold } from '../bench/cold.mjs';
 import { reportImage } from '../bench/image-report.mjs';
 import { benchImage } from '../bench/image.mjs';
+import { reportLoad } from '../bench/load-report.mjs';
+import { benchLoad } from '../bench/load.mjs';
 import { reportRestore } from '../bench/report.mjs';
 import { benchRestore } from '../bench/restore.mjs';
 import { dataDirectory, setup } from './setup.mjs';
@@ -16,6 +18,7 @@ const BENCHMARKS = {
   languages: [benchLanguages, reportLanguages],
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
+  load: [benchLoad, reportLoad],
 };
 const SIZES = ['smoke', 'quick', 'full'];
 

@@ -88,6 +88,7 @@ const logging = (
   logs: readonly string[],
 ): Family => ({
   ...pages(name, title, file, packages, { '/log?mark=load': { logged: 'load' } }),
+  isWide: name === 'pino',
   probe: async (target) => await loggedMarks(target, logs),
 });
 
@@ -208,7 +209,7 @@ export const families: readonly Family[] = [
     'socket-io.cjs',
     ['socket.io'],
     {},
-    { connect: connectSocketIo, load: countClients, probe: converse(connectSocketIo) },
+    { connect: connectSocketIo, load: countClients, probe: converse(connectSocketIo), isWide: true },
   ),
   pages(
     'ws',

@@ -50,6 +50,38 @@ describe('a program that forkpoint did not start', () => {
     assert.match(await fetchText(clone.port, '/item/3'), /value 3/);
   });
 
+  test('is refused on Node 22 and newer, whose io_uring nobody can copy, with the line to start it by', async () => {
+    // Only root gets as far as that; others are told that they are not root.
+    const script = 'exec "$@" < /dev/null > newer.log 2>&1';
+    const newer = person.start([
+      'setsid',
+      'sh',
+      '-c',
+      script,
+      'sh',
+      nodeBinary(24),
+      '-e',
+      'setInterval(() => console.log(1), 10)',
+    ]);
+    try {
+      const log = join(person.scratch, 'newer.log');
+      await eventually(
+        () => (existsSync(log) && readFileSync(log, 'utf8') !== '' ? true : undefined),
+        'its output',
+      );
+      const words = ['checkpoint', '--pid', String(newer.child.pid), '--uncoordinated', './newer'];
+      const { code, stderr } = await person.finish(words);
+      assert.equal(code, 1, stderr);
+      assert.match(stderr, isRoot ? /io_uring: the kernel keeps requests/ : /only root can/);
+      assert.match(stderr, /forkpoint run -- \S+node -e 'setInterval/);
+      assert.ok(!existsSync(join(person.scratch, 'newer')));
+      const { length } = readFileSync(log, 'utf8');
+      await eventually(() => (readFileSync(log, 'utf8').length > length ? true : undefined), 'it going on');
+    } finally {
+      await newer.stop('SIGKILL');
+    }
+  });
+
   test('is not touched unless told that it runs no hooks', async () => {
     const { code, stderr } = await attach('./never');
     assert.equal(code, 2);

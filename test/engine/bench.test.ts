@@ -33,6 +33,13 @@ test('the restore benchmark measures the same program every time, and prints rat
   assert.match(stdout, /answers +[0-9a-f]{16} +the same in all/);
 });
 
+test('the load benchmark sees no error, and prints the longest stall beside the time that CRIU froze the program', async () => {
+  const stdout = await smoke('load');
+  assert.match(stdout, /^50 connections, 2 checkpoints, \d+ answers, 0 errors, 0 connections made anew$/m);
+  assert.match(stdout, /^longest stall +\d+\.\d ms$/m);
+  assert.match(stdout, /^frozen by CRIU +\d+\.\d ms$/m);
+});
+
 test('the image benchmark restores the same heaps every time, and counts what a restore reads', async () => {
   const stdout = await smoke('image');
   const read = (name: string): number =>

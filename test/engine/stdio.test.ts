@@ -305,6 +305,21 @@ describe('a program’s life and death', () => {
     assert.equal(restored.stdout, '0  1  2\nsession 1\n', restored.stderr);
   });
 
+  test('a detached program’s log can be followed to its end', async () => {
+    const id = await detach(person, [
+      'sh',
+      '-c',
+      'mkfifo gate; echo one; read -r x < gate; echo two; exit 3',
+    ]);
+    await logged(person, id, /^one$/m);
+    const following = person.forkpoint(['logs', '-f', id]);
+    await following.output(/^one\n$/);
+    write(person, 'word', 'go\n');
+    await person.start(['sh', '-c', 'cat word > gate']).end();
+    const { code, stdout } = await following.end();
+    assert.deepEqual([code, stdout], [0, 'one\ntwo\n']);
+  });
+
   test('a detached program writes its log', async () => {
     const id = await detach(person, ['sh', '-c', 'echo one; echo two >&2; exec sleep 60']);
     await logged(person, id, /^one\ntwo\n$/);

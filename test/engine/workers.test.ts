@@ -4,7 +4,7 @@ import { writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
-import type { Person } from '@forkpoint/testkit';
+import type { NodeMajor, Person } from '@forkpoint/testkit';
 import { common, firstDraws } from './draws.ts';
 import { parse, restoreAnywhere } from './helpers.ts';
 import { childrenOf, detach, gone, launcherOf, logged, logOf, revive } from './pods.ts';
@@ -21,7 +21,7 @@ const SKIPPED = 1;
 async function threads(
   person: Person,
   kinds: readonly string[],
-  node: 20 | 24 = 24,
+  node: NodeMajor = 24,
   flags: readonly string[] = [],
 ): Promise<string> {
   const id = await detach(person, [nodeBinary(node), ...flags, programPath('threads.cjs'), ...kinds]);
@@ -151,5 +151,23 @@ for (const node of [20, 24] as const) {
       await debug.stop();
       await end(person, [id, clone.run.id]);
     });
+  });
+}
+
+for (const node of [22, 26] as const) {
+  test(`worker threads on Node ${node} go on in the original and in two restores at once, with random values of their own`, async () => {
+    const person = createPerson();
+    try {
+      const original = await threads(person, KINDS, node);
+      await person.json(['checkpoint', original, './image']);
+      await assertAlive(person, original);
+      await end(person, [original]);
+      const clones = await Promise.all([revive(person, './image'), revive(person, './image')]);
+      for (const clone of clones) await assertAlive(person, clone);
+      const draws = clones.map((clone) => firstDraws(person, clone, DRAWING, SKIPPED));
+      assert.deepEqual(common(await Promise.all(draws)), []);
+    } finally {
+      await person.leave();
+    }
   });
 }

@@ -112,6 +112,14 @@ export async function checkSetup(cli: Cli, files: PackageFiles): Promise<void> {
     try {
       await access(file, mode);
     } catch (error) {
+      if (mode === constants.X_OK && (await isBarred(file))) {
+        throw new CliError(`programs cannot be executed in the data directory ${cli.places.home}`, {
+          code: 'ERR_FORKPOINT_HOME',
+          exitCode: EXIT.ours,
+          causes: [`its file system is mounted noexec: ${file} may not be executed`],
+          hint: 'Set FORKPOINT_HOME to a directory on a file system that is not mounted noexec',
+        });
+      }
       const why = errnoOf(error) === 'ENOENT' ? 'is not there' : `cannot be used: ${reasonOf(error)}`;
       throw new CliError('this machine has not been set up for forkpoint', {
         code: 'ERR_FORKPOINT_SETUP',
@@ -120,6 +128,16 @@ export async function checkSetup(cli: Cli, files: PackageFiles): Promise<void> {
         hint: 'Run `forkpoint setup`',
       });
     }
+  }
+}
+
+/** Whether a file has the right to be executed, so that it is the mount which forbids it. */
+async function isBarred(file: string): Promise<boolean> {
+  try {
+    return ((await stat(file)).mode & 0o100) !== 0;
+  } catch {
+    // It is not there: that is another message.
+    return false;
   }
 }
 

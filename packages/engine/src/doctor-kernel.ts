@@ -1,5 +1,5 @@
 import { existsSync, readFileSync } from 'node:fs';
-import { arch, platform, release } from 'node:os';
+import { arch, networkInterfaces, platform, release } from 'node:os';
 import { gunzipSync } from 'node:zlib';
 import { lastLine, runCommand } from './command.ts';
 import { isAtLeast } from './criu.ts';
@@ -40,6 +40,8 @@ export async function kernelRows(): Promise<DoctorRow[]> {
     pidLimit(),
     openFiles(),
     hardLinks(),
+    loopback(),
+    selinux(),
   ];
 }
 
@@ -159,5 +161,25 @@ function hardLinks(): DoctorRow {
     'hard links',
     true,
     isProtected ? 'images of another owner are copied, not linked' : 'unrestricted',
+  );
+}
+
+/** CRIU tries sockets on it before it does anything (criu/kerndat.c); containers without a network may leave it down. */
+function loopback(): DoctorRow {
+  const isUp = Object.values(networkInterfaces())
+    .flat()
+    .some((one) => one?.internal);
+  return row('loopback', isUp, isUp ? 'up' : 'the loopback interface is down', 'as root: ip link set lo up');
+}
+
+function selinux(): DoctorRow {
+  const mode = readProc('/sys/fs/selinux/enforce');
+  const denial = readProc('/sys/fs/selinux/booleans/deny_ptrace')?.startsWith('1') ?? false;
+  const detail = mode === null ? 'not in use' : mode === '1' ? 'enforcing' : 'permissive';
+  return row(
+    'selinux',
+    mode !== '1' || !denial,
+    denial ? `${detail}, and deny_ptrace forbids CRIU to look at a program` : detail,
+    'as root: setsebool deny_ptrace off',
   );
 }

@@ -51,7 +51,12 @@ export async function doctor(options: DoctorOptions): Promise<DoctorRow[]> {
     ['engine', async () => await engineRows(options.home)],
     [
       'data directory',
-      async () => [await executable(options.home), privacy(options.home), freeSpace(options.home)],
+      async () => [
+        await executable(options.home),
+        privacy(options.home),
+        freeSpace(options.home),
+        fileSystem(options.home),
+      ],
     ],
     ['launcher', async () => await launcherRows(options.nativeDir)],
     ['preload', async () => await preloadRows(options.nativeDir)],
@@ -157,6 +162,27 @@ function freeSpace(home: string): DoctorRow {
     free >= MINIMUM_FREE_BYTES,
     `${Math.floor(free / (1 << 20))} MiB`,
     'make room, or set FORKPOINT_HOME to a larger disk',
+  );
+}
+
+/** Types of file systems on other machines, as statfs(2) numbers them. */
+const NETWORK_FILE_SYSTEMS: Readonly<Record<number, string>> = {
+  0x6969: 'NFS',
+  0x517b: 'SMB',
+  0xfe534d42: 'SMB',
+  0xff534d42: 'CIFS',
+  0x01021997: '9P',
+  0x00c36400: 'Ceph',
+};
+
+/** Clones read their memory from the data directory page by page, and its FIFOs join processes of one machine only. */
+function fileSystem(home: string): DoctorRow {
+  const name = NETWORK_FILE_SYSTEMS[statfsSync(existing(home)).type >>> 0];
+  return row(
+    'file system',
+    name === undefined,
+    name === undefined ? 'local' : `${home} lies on another machine (${name})`,
+    'set FORKPOINT_HOME to a directory on a disk of this machine',
   );
 }
 

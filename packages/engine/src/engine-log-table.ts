@@ -287,6 +287,12 @@ export const LOG_CAUSES: readonly LogCause[] = [
     hint: 'run `forkpoint doctor`',
   },
   {
+    pattern: /Unable to connect a socket: Network is unreachable/,
+    code: 'network',
+    reason: 'the loopback interface of this network namespace is down',
+    hint: 'as root: `ip link set lo up`',
+  },
+  {
     pattern:
       /rseq but kernel lacks|kernel doesn't support|kernel .* is missing|Could not initialize kernel features/,
     code: 'kernel',

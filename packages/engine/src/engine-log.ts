@@ -21,6 +21,7 @@ export type EngineLogCode =
   | 'credentials'
   | 'traced'
   | 'namespace'
+  | 'network'
   | 'terminal'
   | 'device'
   | 'ipc'

@@ -34,6 +34,7 @@ const cases: [code: string, line: string, quoted?: string][] = [
     'file-lock',
     'Error (criu/file-lock.c:110): Some file locks are hold by dumping tasks! You can try --file-locks to dump them.',
   ],
+  ['network', 'Error (criu/kerndat.c:732): Unable to connect a socket: Network is unreachable'],
   ['inotify', "Error (criu/fsnotify.c:284): fsnotify: \tCan't dump that handle"],
   [
     'address-in-use',

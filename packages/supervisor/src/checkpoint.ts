@@ -24,12 +24,14 @@ import { SupervisorError } from './error.ts';
 import type { LauncherLink } from './link.ts';
 import { adoptInherited, linkImage } from './link-image.ts';
 import { locksOf } from './locks.ts';
-import { leftOut, look, outsideSockets } from './look.ts';
-import type { Look } from './look.ts';
+import { leftOut, look, outsideSockets, seeSockets } from './look.ts';
+import type { Look, SocketsSeen } from './look.ts';
 import { findMembers, gather } from './members.ts';
 import type { Member } from './members.ts';
 import { policyOf, readPolicies } from './policies.ts';
-import { readText } from './proc.ts';
+import type { Policies } from './policies.ts';
+import { readProcesses, readText } from './proc.ts';
+import type { ProcessFacts } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
 import { withStacks } from './stacks.ts';
@@ -115,12 +117,12 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
             captured.sizes.copied,
           );
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
-    const { dumped } = captured;
+    const { dumped, frozenMs: frozen } = captured;
     return {
       image: destination.path,
       manifest: done.manifest,
       sizes: done.sizes,
-      times: { total: performance.now() - started, dump: dumped.elapsedMs, frozen: dumped.frozenMs },
+      times: { total: performance.now() - started, dump: dumped.elapsedMs, frozen },
     };
   } catch (error) {
     if (stopped.length > 0) link.resume(stopped);
@@ -134,6 +136,8 @@ export interface Captured {
   readonly manifest: Manifest;
   readonly sizes: Taken['sizes'];
   readonly dumped: Dumped;
+  /** CRIU's own figure: how long the program stood still. */
+  readonly frozenMs: number;
 }
 
 /**
@@ -150,6 +154,8 @@ export async function capture(
   const members = request.uncoordinated === true ? [] : membersOf(job, before);
   // Nobody is kept waiting by the search.
   const watched = before.watchesFiles ? watchedPaths(before.tree.map(({ pid }) => pid)) : [];
+  const policies = readPolicies(surroundings.rootPid);
+  const sockets = await seeSockets(before.tree, () => link.peers(), policies);
   progress.prepared();
   await gather(link, {
     controlDirectory: surroundings.controlDirectory,
@@ -162,11 +168,15 @@ export async function capture(
   const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
   const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
   await progress.halted?.();
-  const dumped = await dump(job, before, directory, watched);
+  const dumped = await dump(job, directory, { before, watched, sockets, policies });
   if (request.stop !== true) progress.resumed();
+  // The program runs again; what is looked at from here on keeps nobody waiting.
+  assertComplete(surroundings, directory, dumped);
+  const frozen = frozenMs(directory);
   return {
     ...finishImage(job, directory, { members: [...job.ready], commands, score, taken: dumped.taken }),
     dumped,
+    frozenMs: frozen,
   };
 }
 
@@ -198,28 +208,47 @@ function membersOf(job: Job, before: Look): Member[] {
 /** What a dump came to. */
 export interface Dumped {
   readonly elapsedMs: number;
-  readonly frozenMs: number;
   readonly taken: { readonly wallMs: number; readonly monotonicNs: bigint };
+  /** All processes of the pod when the dump had ended, and that moment in clock ticks since boot. */
+  readonly processes: readonly ProcessFacts[];
+  readonly ticks: number;
 }
 
-async function dump(job: Job, before: Look, directory: string, watched: readonly string[]): Promise<Dumped> {
+async function dump(
+  job: Job,
+  directory: string,
+  seen: {
+    readonly before: Look;
+    readonly watched: readonly string[];
+    readonly sockets: SocketsSeen;
+    readonly policies: Policies;
+  },
+): Promise<Dumped> {
   const { link, request, surroundings } = job;
+  const { before, sockets, policies } = seen;
   const args = dumpArguments({
     root: surroundings.rootPid,
     imageDir: directory,
     logName: 'dump.log',
     leave: request.stop === true ? 'stopped' : 'running',
-    inotifyPaths: watched,
-    ...(await outsideSockets(before.tree, () => link.peers(), readPolicies(surroundings.rootPid))),
+    inotifyPaths: seen.watched,
+    ...(await outsideSockets(before.tree, sockets, () => link.peers(), policies)),
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
   const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
   if (result.status !== 0) throw dumpFailure(directory, result.status);
-  const source = openSource(directory);
-  const dumped = new Set(summarize(source).processes.map(({ pid }) => pid));
-  const missing = leftOut(dumped, surroundings.rootPid, new Set([process.pid]), ticksNow());
+  return { elapsedMs: result.elapsedMs, taken, processes: readProcesses(), ticks: ticksNow() };
+}
+
+/** Throws when a process was there that is not in the image. */
+function assertComplete({ rootPid }: Surroundings, directory: string, { processes, ticks }: Dumped): void {
+  const dumped = new Set(summarize(openSource(directory)).processes.map(({ pid }) => pid));
+  const missing = leftOut(processes, dumped, {
+    root: rootPid,
+    ignore: new Set([process.pid]),
+    latestStart: ticks,
+  });
   if (missing.length > 0) throw cannotCheckpoint(missing);
-  return { elapsedMs: result.elapsedMs, frozenMs: frozenMs(directory), taken };
 }
 
 /** Rewrites CRIU's files, and adds ours. The dump's log and statistics go: they are of no use to a restore. */

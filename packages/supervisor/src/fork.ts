@@ -85,8 +85,8 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
       );
     }
     made.length = 1;
-    const { elapsedMs, frozenMs } = dumped;
-    return { children, times: { total: performance.now() - started, dump: elapsedMs, frozen: frozenMs } };
+    const times = { total: performance.now() - started, dump: dumped.elapsedMs, frozen: captured.frozenMs };
+    return { children, times };
   } finally {
     for (const path of made) rmSync(path, { recursive: true, force: true });
   }

@@ -70,12 +70,23 @@ export async function look(root: number, options: LookOptions): Promise<Look> {
   };
 }
 
-/** Finds the unix sockets of a tree that are connected to somebody outside it; asked right before the dump. */
-export async function outsideSockets(
+/** The sockets of a tree as they were at some moment. */
+export interface SocketsSeen {
+  /** Inodes of its unix sockets. */
+  readonly unix: ReadonlySet<number>;
+  /** Inodes of all others. */
+  readonly others: ReadonlySet<number>;
+  /** Whether every unix socket listens or is connected, so that none can become connected without a new inode. */
+  readonly isSettled: boolean;
+  readonly outside: OutsideSockets;
+}
+
+/** Finds the unix sockets of a tree that are connected to somebody outside it. */
+export async function seeSockets(
   tree: readonly ProcessFacts[],
   peers: LookOptions['peers'],
   policies: Policies = NO_POLICIES,
-): Promise<OutsideSockets> {
+): Promise<SocketsSeen> {
   const open = tree
     .flatMap(({ pid }) => readDescriptors(pid))
     .filter(({ target }) => inodeOf(target) !== null);
@@ -97,23 +108,50 @@ export async function outsideSockets(
     if (!socket.isStream && socket.peer !== null) externalDatagrams = true;
     else externalUnix.push(inode);
   }
-  return { externalUnix, externalDatagrams };
+  const unix = [...own].filter((inode) => sockets.get(inode)?.kind === 'unix');
+  return {
+    unix: new Set(unix),
+    others: new Set([...own].filter((inode) => !unix.includes(inode))),
+    isSettled: unix.every((inode) => {
+      const socket = sockets.get(inode);
+      return socket?.isListening === true || typeof socket?.peerInode === 'number';
+    }),
+    outside: { externalUnix, externalDatagrams },
+  };
+}
+
+/**
+ * Returns what `seeSockets` does right before the dump, when the program stands still. The tables of the network namespace
+ * take some 8 ms to read; they are read again only when the tree has other unix sockets than when it was `seen` running.
+ */
+export async function outsideSockets(
+  tree: readonly ProcessFacts[],
+  seen: SocketsSeen,
+  peers: LookOptions['peers'],
+  policies: Policies = NO_POLICIES,
+): Promise<OutsideSockets> {
+  const now = new Set(tree.flatMap(({ pid }) => readDescriptors(pid)).map(({ target }) => inodeOf(target)));
+  now.delete(null);
+  const isSame =
+    seen.isSettled &&
+    [...seen.unix].every((inode) => now.has(inode)) &&
+    [...now].every((inode) => inode === null || seen.unix.has(inode) || seen.others.has(inode));
+  return isSame ? seen.outside : (await seeSockets(tree, peers, policies)).outside;
 }
 
 /** Returns the processes outside the dumped tree that were there when the image was taken; see `daemonFinding`. */
 export function leftOut(
+  processes: readonly ProcessFacts[],
   dumped: ReadonlySet<number>,
-  root: number,
-  ignore: ReadonlySet<number>,
-  latestStart: number,
+  options: { readonly root: number; readonly ignore: ReadonlySet<number>; readonly latestStart: number },
 ): Resource[] {
-  return splitTree(readProcesses(), root)
+  return splitTree(processes, options.root)
     .others.filter(
       (process) =>
-        !ignore.has(process.pid) &&
+        !options.ignore.has(process.pid) &&
         !isOurs(process) &&
         !dumped.has(process.pid) &&
-        process.startTime <= latestStart &&
+        process.startTime <= options.latestStart &&
         process.state !== 'Z',
     )
     .map((process) => daemonFinding(process));

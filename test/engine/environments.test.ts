@@ -1,0 +1,94 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, nodeBinary } from '@forkpoint/testkit';
+import type { Finished, Person } from '@forkpoint/testkit';
+import { command } from './pods.ts';
+
+const CYCLE = `cd "$WORK"
+id=$("$FP" run -d -- "$NODE" -e 'let n = 0; setInterval(() => console.log("tick " + ++n), 20)') || exit 1
+until "$FP" logs "$id" | grep -q 'tick 2$'; do :; done
+"$FP" checkpoint "$id" ./image --stop || exit 1
+clone=$("$FP" restore ./image -d) || exit 1
+until "$FP" logs "$clone" | grep -q tick; do :; done
+echo "first: $("$FP" logs "$clone" | head -n 1)"
+"$FP" kill "$clone" --signal KILL; "$FP" wait "$clone"; true`;
+
+/** Everybody may make namespaces and change mounts in them: what the test changes, nobody else sees. */
+describe('in surroundings that are not the usual', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  /** Runs a shell script in namespaces of its own; `HOME` and `WORK` are the person's directories, `ENGINE` the engine. */
+  async function within(namespaces: readonly string[], script: string): Promise<Finished> {
+    const engine = process.env['FORKPOINT_TEST_ENGINE'] ?? '';
+    const env = {
+      FP: command,
+      NODE: nodeBinary(24),
+      ENGINE: engine,
+      FPHOME: person.home,
+      WORK: person.scratch,
+    };
+    return await person.start(['unshare', ...namespaces, 'sh', '-c', script], { env }).end();
+  }
+
+  /** A fresh tmpfs as data directory, with the engine in it. */
+  const home = (options: string): string =>
+    `mount -t tmpfs -o mode=700${options} none "$FPHOME" && cp -a "$ENGINE" "$FPHOME/engine" && ` +
+    `sed -i "s#$ENGINE#$FPHOME/engine#g" "$FPHOME/engine/engine.plan"`;
+
+  function worked({ code, stdout, stderr }: Finished): void {
+    assert.equal(code, 0, stderr + stdout);
+    // The first line of a clone is the one after the last of the original.
+    assert.match(stdout, /^first: tick (?!1$)\d+$/m, stderr);
+  }
+
+  test('a data directory in memory and a root that is read-only: works', async () => {
+    const script = `${home('')} && mount -t tmpfs none "$WORK" && mount -o remount,bind,ro / && ! touch /x 2> /dev/null
+      ${CYCLE}`;
+    worked(await within(['-Urm'], script));
+  });
+
+  test('no network but the loopback: works; not even that: is named, with what to do', async () => {
+    const script = `mkdir -p "$WORK/net"; cd "$WORK/net"
+      "$FP" doctor | grep -A1 loopback; id=$("$FP" run -d -- sleep 100); "$FP" checkpoint "$id" ./none; echo "code $?"; "$FP" kill "$id" --signal KILL
+      ip link set lo up; ${CYCLE}`;
+    const result = await within(['-Urmn'], script);
+    worked(result);
+    assert.match(result.stdout, /FAIL +loopback .*down\n +Hint: .*ip link set lo up/);
+    assert.match(
+      result.stderr,
+      /the loopback interface of this network namespace is down[^]*Hint: .*ip link set lo up/,
+    );
+    assert.match(result.stdout, /^code [13]$/m);
+  });
+
+  test('namespaces within namespaces, whose /proc hides the processes of others: works', async () => {
+    worked(await within(['-Urmpf'], `mount -t proc -o hidepid=2 none /proc && ${CYCLE}`));
+  });
+
+  test('no user namespaces: is named by doctor, with the line that allows them, and run says where to look', async () => {
+    const script = `echo 0 > /proc/sys/user/max_user_namespaces; "$FP" doctor; "$FP" run -- true; echo "code $?"`;
+    const { stdout, stderr } = await within(['-Ur'], script);
+    assert.match(
+      stdout,
+      /FAIL +user namespaces +forbidden by user\.max_user_namespaces=0\n +Hint: as root: sysctl -w/,
+    );
+    assert.match(stderr, /cannot make namespaces; run `forkpoint doctor`/);
+    assert.match(stdout, /^code 125$/m);
+  });
+
+  test('a data directory from which nothing may be executed, or which is read-only: is named, with what to do', async () => {
+    const script = `${home(',noexec')}; cd "$WORK"; "$FP" run -- true; echo "code $?"; "$FP" doctor
+      mount -o remount,ro "$FPHOME"; "$FP" run -- true; echo "code $?"`;
+    const { stdout, stderr } = await within(['-Urm'], script);
+    assert.match(
+      stderr,
+      /programs cannot be executed in the data directory[^]*mounted noexec[^]*Hint: Set FORKPOINT_HOME/,
+    );
+    assert.match(stdout, /FAIL +data directory .*\n +Hint: set FORKPOINT_HOME .*noexec/);
+    assert.equal([...stdout.matchAll(/^code 125$/gm)].length, 2);
+  });
+});
