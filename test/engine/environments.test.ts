@@ -36,7 +36,7 @@ describe('in surroundings that are not the usual', () => {
 
   /** A fresh tmpfs as data directory, with the engine in it. */
   const home = (options: string): string =>
-    `mount -t tmpfs -o mode=700${options} none "$FPHOME" && cp -a "$ENGINE" "$FPHOME/engine" && ` +
+    `mount -t tmpfs -o mode=700${options} none "$FPHOME" && cp -r "$ENGINE" "$FPHOME/engine" && ` +
     `sed -i "s#$ENGINE#$FPHOME/engine#g" "$FPHOME/engine/engine.plan"`;
 
   function worked({ code, stdout, stderr }: Finished): void {

@@ -323,6 +323,13 @@ describe('a program’s life and death', () => {
   test('a detached program writes its log', async () => {
     const id = await detach(person, ['sh', '-c', 'echo one; echo two >&2; exec sleep 60']);
     await logged(person, id, /^one\ntwo\n$/);
+    const own = (await living(person)).find((run) => run.id === id);
+    // Generation, the host's pid, processes, memory of its own and shared.
+    const row = new RegExp(
+      `^${id} +\\S+ +running +0 +${own?.hostPid} +1 +\\d.* [kM]B +\\d.* [kM]?B +\\d`,
+      'm',
+    );
+    assert.match((await person.finish(['ps'])).stdout, row);
     assert.equal((await person.finish(['kill', id])).code, 0);
   });
 });

@@ -203,7 +203,8 @@ export async function haltAt(
   if (step === 'dump') return halted(worker, criu);
   stop(worker);
   go(criu);
-  await eventually(() => (isAlive(criu) ? undefined : true), 'the end of CRIU');
+  // Not only ended but reaped: then the launcher has told the worker.
+  await eventually(() => (existsSync(`/proc/${criu}`) ? undefined : true), 'the end of CRIU');
   if (step === 'rewrite') return halted(worker);
   stop(launcher);
   go(worker);

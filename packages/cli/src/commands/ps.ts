@@ -12,7 +12,7 @@ export function addPs(program: Command, cli: Cli, finish: Finish): void {
     .command('ps')
     .summary('list the living runs')
     .description(
-      'Lists the living runs, with the memory that is theirs alone (PRIVATE) and that they share (SHARED).',
+      'Lists the living runs: the generation (GEN), the pid of the program on this machine (PID), and the memory that is theirs alone (PRIVATE) and that they share (SHARED).',
     )
     .option('-a, --all', 'also those that have ended')
     .option('--json', 'print an array of JSON objects')
@@ -73,6 +73,7 @@ function text(cli: Cli, rows: readonly RunRow[]): string {
     { title: 'NAME' },
     { title: 'STATE' },
     { title: 'GEN', isRight: true },
+    { title: 'PID', isRight: true },
     { title: 'PROCS', isRight: true },
     { title: 'PRIVATE', isRight: true },
     { title: 'SHARED', isRight: true },
@@ -92,6 +93,7 @@ function cellsOf({ run, processes }: RunRow): string[] {
     run.name,
     run.isAlive ? 'running' : ended,
     String(run.generation),
+    String(processes.find((item) => item.pid === run.pid)?.hostPid ?? '-'),
     run.isAlive ? String(processes.length) : '-',
     run.isAlive ? bytesText(privateBytes) : '-',
     run.isAlive ? bytesText(sharedBytes) : '-',
