@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
 import { detach, gone, isAlive, revive } from './pods.ts';
-import { ask, beat, drafts, haltAt, pairNamed, pairOf, statesOf, STEPS } from './walk.ts';
+import { ask, beat, drafts, haltAt, pairNamed, pairOf, signal, statesOf, STEPS } from './walk.ts';
 import type { Halted, Pair, Step } from './walk.ts';
 
 const IMAGE = './walked';
@@ -52,7 +52,7 @@ describe('whoever is killed in the course of a checkpoint', () => {
       asked = ask(person, pair, IMAGE);
     });
     const old = idOf(person);
-    process.kill(victim(halted), 'SIGKILL');
+    signal(victim(halted), 'SIGKILL');
     halted.release();
     const told = await asked;
     assert.equal(idOf(person) !== old, told?.outcome === 'done', 'who asked was told what has happened');

@@ -125,7 +125,9 @@ function spin<T>(look: () => T | undefined): T | undefined {
   }
 }
 
-function signal(pid: number, name: NodeJS.Signals): void {
+/** Sends a signal to a process that may have ended. */
+export function signal(pid: number, name: NodeJS.Signals): void {
+  if (pid <= 1) throw new RangeError(`no process is meant by ${pid}`);
   try {
     process.kill(pid, name);
   } catch {

@@ -113,9 +113,13 @@ function launcherOf(directory: string): number | null {
     const record: unknown = JSON.parse(readFileSync(join(directory, 'run.json'), 'utf8'));
     const state = readFileSync(join(directory, 'state'), 'utf8');
     if (typeof record !== 'object' || record === null || !('launcherPid' in record)) return null;
-    return state.startsWith('running') ? Number(record.launcherPid) : null;
+    if (!state.startsWith('running') || !('launcherStart' in record)) return null;
+    // A launcher that was killed could not note its end, and its number may be another process's by now.
+    const stat = readFileSync(`/proc/${Number(record.launcherPid)}/stat`, 'utf8');
+    const start = Number(stat.slice(stat.lastIndexOf(')') + 2).split(' ')[19]);
+    return start === record.launcherStart ? Number(record.launcherPid) : null;
   } catch {
-    // The run never started.
+    // The run never started, or its launcher has gone.
     return null;
   }
 }
