@@ -56,11 +56,26 @@ test('a changed byte, a missing end and other content are noticed when a file is
       code: 'ERR_FORKPOINT_CODEC',
     });
   };
+  const neverOther = async (bytes: Uint8Array): Promise<boolean> => {
+    const [damaged, back] = [join(root, `d${++number}`), join(root, `b${number}`)];
+    writeFileSync(damaged, bytes);
+    try {
+      await unpackFile(damaged, back, pool, { rawSize, sha256 });
+    } catch (error) {
+      assert.equal((error as { code?: string }).code, 'ERR_FORKPOINT_CODEC');
+      return true;
+    }
+    // Some bits of a frame mean nothing (RFC 8878, "unused bit"): the content is what counts.
+    assert.ok(readFileSync(back).equals(readFileSync(raw)));
+    return false;
+  };
+  let noticed = 0;
   for (let at = 0; at < good.length; at += Math.ceil(good.length / 40)) {
     const flipped = Buffer.from(good);
     flipped[at] = (flipped[at] ?? 0) ^ 1;
-    await refused(flipped);
+    if (await neverOther(flipped)) noticed++;
   }
+  assert.ok(noticed >= 35, `${noticed} of 40`);
   for (const length of [0, 5, good.length - 1, good.length >> 1]) await refused(good.subarray(0, length));
   await refused(good, rawSize - 1);
   await refused(

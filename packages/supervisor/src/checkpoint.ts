@@ -1,5 +1,5 @@
 import { randomBytes } from 'node:crypto';
-import { readdirSync, readFileSync, rmSync, statSync, writeFileSync } from 'node:fs';
+import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { dumpArguments, nativeDirectory, readEngineLog } from '@forkpoint/engine';
 import { summarize } from '@forkpoint/image';
@@ -30,7 +30,7 @@ import { findMembers, gather } from './members.ts';
 import type { Member } from './members.ts';
 import { policyOf, readPolicies } from './policies.ts';
 import type { Policies } from './policies.ts';
-import { readProcesses, readText } from './proc.ts';
+import { readProcesses, readText, ticksNow } from './proc.ts';
 import type { ProcessFacts } from './proc.ts';
 import { earlierZombies } from './zombies.ts';
 import { restoreScript } from './restore-script.ts';
@@ -395,10 +395,4 @@ function bytesOf(directory: string): number {
 /** Returns the argument vector of a process; empty for a zombie. */
 export function commandOf(pid: number): string[] {
   return (readText(`/proc/${pid}/cmdline`) ?? '').split('\0').slice(0, -1);
-}
-
-// The present moment as start times of processes are counted: clock ticks since boot, 100 a second (USER_HZ).
-function ticksNow(): number {
-  const uptime = Number((readFileSync('/proc/uptime', 'utf8').split(' ')[0] ?? '0').trim());
-  return Math.floor(uptime * 100);
 }

@@ -96,6 +96,12 @@ export function readLines(path: string, max: number): string[] {
   return (readText(path) ?? '').split('\n', max).slice(1).filter(Boolean);
 }
 
+/** Returns the present moment as start times of processes are counted: clock ticks since boot, 100 a second (USER_HZ). */
+export function ticksNow(): number {
+  const uptime = Number((readFileSync('/proc/uptime', 'utf8').split(' ')[0] ?? '0').trim());
+  return Math.floor(uptime * 100);
+}
+
 function listDirectory(path: string): string[] {
   try {
     return readdirSync(path);
