@@ -1,43 +1,12 @@
 import assert from 'node:assert/strict';
-import { chmodSync, readdirSync, rmSync } from 'node:fs';
+import { readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { build } from 'esbuild';
-import { findCompiler } from '@forkpoint/engine';
-import { createPerson, eventually, nodeBinary, programPath, root, runToEnd } from '@forkpoint/testkit';
+import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
+import { bundle, compileDynamic, compilePreload } from './build.ts';
 import { digestOf } from './image-digest.ts';
-import { detach, logged, revive } from './pods.ts';
-
-const options = { env: process.env, log: () => undefined, signal: undefined };
-
-/** Compiles a program that can be preloaded into. */
-async function compileDynamic(source: string, file: string): Promise<void> {
-  const dynamic = await runToEnd(['cc', '-std=gnu11', '-O1', '-o', file, source]).catch(() => null);
-  if (dynamic?.code !== 0) {
-    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
-    const built = await runToEnd(compiler.executable([source], file, false));
-    assert.equal(built.code, 0, built.stderr);
-  }
-  chmodSync(file, 0o755);
-}
-
-/** Bundles flatten-steps.ts: it is started a hundred times. */
-async function bundle(outfile: string): Promise<void> {
-  const entry = join(root, 'test/engine/flatten-steps.ts');
-  const banner =
-    "import { createRequire } from 'node:module'; const require = createRequire(import.meta.url);";
-  await build({
-    entryPoints: [entry],
-    outfile,
-    bundle: true,
-    platform: 'node',
-    format: 'esm',
-    banner: { js: banner },
-    logLevel: 'silent',
-  });
-  chmodSync(outfile, 0o644);
-}
+import { changeOf, detach, digested, logged, revive } from './pods.ts';
 
 /** What flatten-steps.ts tells of one attempt. */
 interface Attempt {
@@ -57,23 +26,13 @@ describe('a chain of images', () => {
   });
   after(async () => await person.leave());
 
-  /** Has a run change some of its pages and say what it then holds. */
-  async function change(id: string, percent = true): Promise<string> {
-    if (percent) {
-      await person.finish(['kill', id, '--signal', 'USR1']);
-      await logged(person, id, /^dirty \d+$/m);
-    }
-    await person.finish(['kill', id, '--signal', 'USR2']);
-    return String((await logged(person, id, /^(right [0-9a-f]+|WRONG.*)$/m))[1]);
-  }
-
   /** Makes an image of the second generation, and returns its path and what the program held. */
   async function twoGenerations(name: string): Promise<{ image: string; held: string }> {
     const id = await detach(person, [program, '2', '20']);
     await logged(person, id, /^up$/m);
     await person.json(['checkpoint', id, `./${name}-0`, '--stop']);
     const next = await revive(person, `./${name}-0`);
-    const held = await change(next);
+    const held = await changeOf(person, next);
     await person.json(['checkpoint', next, `./${name}-1`, '--stop']);
     return { image: join(person.scratch, `${name}-1`), held };
   }
@@ -87,7 +46,7 @@ describe('a chain of images', () => {
     assert.ok(flat.before.copiedPages - flat.after.copiedPages > 50, JSON.stringify(flat));
     assert.equal(readdirSync(join(image, 'layers')).length, 1);
     rmSync(join(person.scratch, 'asked-0'), { recursive: true });
-    assert.equal(await change(await revive(person, image), false), held);
+    assert.equal(await changeOf(person, await revive(person, image), false), held);
   });
 
   test('is flattened by itself when the next restore would copy too much, and a program that ends does not wait for it', async () => {
@@ -95,7 +54,7 @@ describe('a chain of images', () => {
     await logged(person, id, /^up$/m);
     await person.json(['checkpoint', id, './self-0', '--stop']);
     const next = await revive(person, './self-0');
-    const held = await change(next);
+    const held = await changeOf(person, next);
     const image = join(person.scratch, 'self-1');
     // The second request comes while the first image is being flattened, or shortly before: it is not kept waiting.
     await person.json(['checkpoint', next, image, '--no-sync']);
@@ -103,7 +62,7 @@ describe('a chain of images', () => {
     const layers = () => readdirSync(join(person.scratch, 'self-2/layers')).length;
     await eventually(() => (layers() === 1 ? true : undefined), 'a flat image behind the end of the program');
     for (const one of [image, './self-2'])
-      assert.equal(await change(await revive(person, one), false), held, one);
+      assert.equal(await changeOf(person, await revive(person, one), false), held, one);
     await eventually(
       () => (readdirSync(person.scratch).some((name) => name.endsWith('.tmp')) ? undefined : true),
       'nothing being left beside the images',
@@ -113,13 +72,11 @@ describe('a chain of images', () => {
   test('killed or out of space at any step of flattening, the image is the old one or the new one, and whole', async (context) => {
     const { image, held } = await twoGenerations('faults');
     const faults = join(person.scratch, 'faults.so');
-    const compiler = await findCompiler(process.env['FORKPOINT_TEST_ENGINE'] ?? '', 'auto', options);
-    const built = await runToEnd(compiler.sharedObject(programPath('c/faults.c'), faults, false));
-    assert.equal(built.code, 0, built.stderr);
-    chmodSync(faults, 0o755);
+    await compilePreload(programPath('c/faults.c'), faults);
+    await digested(image);
     const old = digestOf(image);
     const steps = join(person.scratch, 'steps.mjs');
-    await bundle(steps);
+    await bundle('flatten-steps.ts', steps);
     const work = join(person.scratch, 'work');
     const walk = async (kind: 'space' | 'kill', at: number) => {
       const words = [nodeBinary(24), steps, work, image, join(person.home, 'engine/native/current/launcher')];
@@ -156,6 +113,6 @@ describe('a chain of images', () => {
     assert.deepEqual(seen, new Set([old, flat]));
     assert.equal(digestOf(target), flat);
     for (const whole of [image, target])
-      assert.equal(await change(await revive(person, whole), false), held, whole);
+      assert.equal(await changeOf(person, await revive(person, whole), false), held, whole);
   });
 });

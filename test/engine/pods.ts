@@ -1,4 +1,4 @@
-import { chownSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
+import { chownSync, existsSync, readFileSync, readdirSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { eventually, root } from '@forkpoint/testkit';
 import type { Person, Running, SpawnOptions } from '@forkpoint/testkit';
@@ -148,4 +148,19 @@ export function write(person: Person, name: string, text: string): string {
   writeFileSync(path, text);
   chownSync(path, person.uid, person.uid);
   return path;
+}
+
+/** Has a run of c/chain.c change some of its pages, unless `changes` is false, and say what it then holds. */
+export async function changeOf(person: Person, id: string, changes = true): Promise<string> {
+  if (changes) {
+    await person.finish(['kill', id, '--signal', 'USR1']);
+    await logged(person, id, /^dirty \d+$/m);
+  }
+  await person.finish(['kill', id, '--signal', 'USR2']);
+  return String((await logged(person, id, /^(right [0-9a-f]+|WRONG.*)$/m))[1]);
+}
+
+/** Waits until an image has its digests, which are made behind the answer of who took it: after that nothing changes it. */
+export async function digested(image: string): Promise<void> {
+  await eventually(() => existsSync(join(image, 'digests.json')) || undefined, `the digests of ${image}`);
 }
