@@ -10,6 +10,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { decodeImage } from '@forkpoint/image';
 import type { ImageSource } from '@forkpoint/image';
 import { LAYERS, link, moveLayers } from '@forkpoint/linker';
 import type { LinkReport } from '@forkpoint/linker';
@@ -77,9 +78,31 @@ export function linkCopy(image: string, linked: string, threshold: number): Link
   return [...result.reports.values()];
 }
 
-/** Compares all readable memory of two processes, page by page. What only the kernel writes (vvar, vsyscall) is left out. */
-export function compareMemory(a: number, b: number): Difference {
+/** Bytes of `struct rseq` in include/uapi/linux/rseq.h of Linux 6.3 and later, rounded up. */
+const RSEQ_BYTES = 32;
+
+/** Returns where the kernel tells the threads of an image on which processor they are. */
+export function rseqAreas(image: string): number[] {
+  const source = sourceOf(image);
+  return source.names
+    .filter((name) => /^core-\d+\.img$/.test(name))
+    .map((name) => decodeImage(name, source.read(name)))
+    .flatMap((file) => (file.kind === 'core' ? file.entries : []))
+    .map(({ message }) => Number(message.threadCore?.rseqEntry?.rseqAbiPointer ?? 0n))
+    .filter((address) => address !== 0);
+}
+
+/**
+ * Compares all readable memory of two processes, page by page. What only the kernel writes (vvar, vsyscall, and the areas at
+ * `rseq`) is left out.
+ */
+export function compareMemory(a: number, b: number, rseq: readonly number[]): Difference {
   const [one, other] = [readableOf(a), readableOf(b)];
+  for (const pages of [one, other])
+    for (const address of rseq) {
+      const offset = address % PAGE;
+      pages.get(address - offset)?.fill(0, offset, offset + RSEQ_BYTES);
+    }
   const different = new Set<number>();
   for (const [address, digest] of one)
     if (other.get(address)?.equals(digest) !== true) different.add(address);

@@ -6,7 +6,7 @@ import { decodeRestorePlan } from '@forkpoint/manifest';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
 import { buildHazards } from './hazards.ts';
-import { compareMemory, linkCopy } from './memory.ts';
+import { compareMemory, linkCopy, rseqAreas } from './memory.ts';
 import type { Difference } from './memory.ts';
 import { detach, launcherOf, living, logged } from './pods.ts';
 
@@ -41,7 +41,8 @@ describe('every readable page of a linked restore is that of the stock restore',
     await logged(person, id, /^up$/m);
     await person.json(['checkpoint', id, './node-plain', '--no-link', '--stop']);
     const image = join(person.scratch, 'node-plain');
-    await compare(image, `${image}-linked`, 8, 0.95);
+    // A program of 12 MB has many short runs; with 50 MB more than 99% are linked (docs/allocators.md).
+    await compare(image, `${image}-linked`, 8, 0.9);
   });
 
   /** Two stock restores and a linked one of the same moment: the linked one differs no more from stock than stock does. */
@@ -54,10 +55,11 @@ describe('every readable page of a linked restore is that of the stock restore',
     try {
       for (const one of [image, image, linked]) stills.push(await restoreStill(one));
       const [first, second, third] = stills;
+      const rseq = rseqAreas(image);
       assert.ok((first?.pids.size ?? 0) > 0);
       for (const [pid, own] of first?.pids ?? []) {
-        const control = compareMemory(own, second?.pids.get(pid) ?? 0);
-        const result = compareMemory(own, third?.pids.get(pid) ?? 0);
+        const control = compareMemory(own, second?.pids.get(pid) ?? 0, rseq);
+        const result = compareMemory(own, third?.pids.get(pid) ?? 0, rseq);
         assert.ok(result.pages > 500, `${result.pages} pages were read`);
         assert.deepEqual(beyond(result, control), [], `pages of ${pid} that differ`);
       }
@@ -85,7 +87,7 @@ describe('every readable page of a linked restore is that of the stock restore',
   }
 });
 
-/** What differs here and not in the control: such as the page that tells a thread its processor (rseq). */
+/** What differs here and not in the control. */
 function beyond(result: Difference, control: Difference): string[] {
   const excused = new Set(control.different);
   return result.different.filter((address) => !excused.has(address)).map((address) => address.toString(16));
