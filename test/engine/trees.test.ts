@@ -135,7 +135,10 @@ describe('members of a tree', () => {
         ],
       );
     }
-    for (const image of ['by-parent', 'by-child']) {
+    // Copies, because a clone in which the other process still waited asks again, and replaces that one's image.
+    for (const image of ['by-parent', 'by-child'])
+      assert.equal((await person.start(['cp', '-a', image, `${image}-copy`]).end()).code, 0);
+    for (const image of ['by-parent-copy', 'by-child-copy']) {
       const clone = await restoreAnywhere(person, join(person.scratch, image));
       await assertWhole(clone.port);
     }
