@@ -2,9 +2,11 @@
 import { spawn, spawnSync } from 'node:child_process';
 import { constants, openSync, readdirSync, readFileSync, statSync } from 'node:fs';
 import { request } from 'node:http';
-import { createServer, Socket } from 'node:net';
+import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+
+export { freePort } from '../scripts/lib/port.mjs';
 
 /** The checkout, and the command of this checkout. */
 export const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
@@ -129,18 +131,6 @@ export function criuTime(home, before) {
   const [id] = readdirSync(join(home, 'runs')).filter((name) => !before.has(name));
   const log = readFileSync(join(home, 'runs', id, 'launcher.log'), 'utf8');
   return Number(/CRIU took (\d+) us/.exec(log)?.[1]) / 1000;
-}
-
-/** Returns a port that was free a moment ago. */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 /** Runs a command to its end and returns what it printed; throws with its words when it fails. */

@@ -1,7 +1,6 @@
 // What the tour measures: pages of a server, memory of a process, size of an image.
 import { readdirSync, readFileSync, statSync } from 'node:fs';
 import { get } from 'node:http';
-import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { TourError } from './stage.mjs';
 
@@ -44,18 +43,6 @@ export async function firstAnswer(port, path, child) {
       await new Promise((resolve) => setTimeout(resolve, 2));
     }
   }
-}
-
-/** Returns a port on which nobody listens now. */
-export function freePort() {
-  return new Promise((resolve, reject) => {
-    const server = createServer();
-    server.once('error', reject);
-    server.listen(0, '127.0.0.1', () => {
-      const { port } = server.address();
-      server.close(() => resolve(port));
-    });
-  });
 }
 
 export function median(values) {

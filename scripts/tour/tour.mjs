@@ -4,7 +4,8 @@ import { mkdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { prepareStock } from '../../bench/stock.mjs';
 import { alone, SetupError } from '../lib/step.mjs';
-import { firstAnswer, freePort, median, memoryOf, page, sizeOf } from './figures.mjs';
+import { freePort } from '../lib/port.mjs';
+import { firstAnswer, median, memoryOf, page, sizeOf } from './figures.mjs';
 import { heading, say, Stage, TourError } from './stage.mjs';
 
 const PATHS = ['/item/7', '/search/lamp', '/search/green', '/item/39999'];
