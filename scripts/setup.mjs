@@ -75,17 +75,19 @@ async function installPackages() {
   const reason = missingPackage(root);
   if (reason === null) return;
   await step(`installing npm packages (${reason})`, async () => {
-    await npmInstall(root);
+    // Without `--no-save` npm adds the native packages of all other platforms to the lock file.
+    const isLocked = !reason.includes('package-lock.json');
+    await npmInstall(root, isLocked ? ['--no-save'] : []);
     const still = missingPackage(root);
     if (still === null) return;
     throw new SetupError(`npm install went through, but ${still}`, 'remove node_modules and start again');
   });
 }
 
-async function npmInstall(directory) {
+async function npmInstall(directory, options = []) {
   // `npm ci` would insist on packages for other platforms, which some registries lack.
   const flags = ['--no-audit', '--no-fund', '--loglevel=error', '--include=dev', '--include=optional'];
-  const { code, output } = await run([...npm(), 'install', ...flags], {
+  const { code, output } = await run([...npm(), 'install', ...flags, ...options], {
     cwd: directory,
     env: npmEnvironment(),
     timeoutMs: INSTALL_TIMEOUT_MS,
