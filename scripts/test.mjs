@@ -145,7 +145,8 @@ async function unitTests() {
 /** Real programs and the real engine. Two at a time: each starts processes of its own, and the machine is small. */
 async function engineTests() {
   const { engine, remove } = lendEngine();
-  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts'];
+  // Walks through hundreds of cases need no engine, but more time than unit tests have.
+  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts', 'packages/*/test/walks/*.test.ts'];
   await run('engine tests', patterns, {
     env: { FORKPOINT_TEST_ENGINE: engine },
     flags: ['--test-concurrency=2'],

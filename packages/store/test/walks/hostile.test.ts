@@ -27,10 +27,10 @@ import {
   unpackedDirectory,
   upgradeImage,
   verifyImage,
-} from '../src/index.ts';
-import type { CompressOptions } from '../src/index.ts';
-import { fakeImage } from './fake-image.ts';
-import { temporaryDirectory } from './fake-run.ts';
+} from '../../src/index.ts';
+import type { CompressOptions } from '../../src/index.ts';
+import { fakeImage } from '../fake-image.ts';
+import { temporaryDirectory } from '../fake-run.ts';
 
 const PAGES = { 'pages-1.img': Buffer.alloc(9000, 1), 'layers/00000000000a-50.pages': Buffer.alloc(9000, 2) };
 const SECRET = 'nobody reads this';
