@@ -28,7 +28,7 @@ export interface Halted {
   release(): void;
 }
 
-const SPIN_MS = 20_000;
+const SPIN_MS = 5_000;
 
 function commandOf(pid: number): string {
   try {
@@ -198,9 +198,13 @@ export async function haltAt(
     if (!isAlive(worker)) return 0;
     return isTraced(root) ? helperOf(launcher, / dump /) : undefined;
   });
-  // On a busy machine a dump may be over before it is seen; then the next one is looked at.
-  if (criu === 0 && tries > 1) return await haltAt(person, pair, step, begin, tries - 1);
-  if (criu === undefined || criu === 0) throw new Error('CRIU was not seen at its work');
+  if (criu === undefined || criu === 0) {
+    // On a busy machine a dump may be over before it is seen; then the next one is looked at. The worker lives on to read
+    // what it has written, and would be taken for the next one.
+    await eventually(() => (isAlive(worker) ? undefined : true), 'the end of the worker', 60_000);
+    if (tries === 1) throw new Error('CRIU was not seen at its work');
+    return await haltAt(person, pair, step, begin, tries - 1);
+  }
   stop(criu);
   if (step === 'dump') return halted(worker, criu);
   stop(worker);
