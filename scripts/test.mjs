@@ -149,7 +149,8 @@ async function engineTests() {
   const patterns = files.length > 0 ? files : ['test/engine/*.test.ts', 'packages/*/test/walks/*.test.ts'];
   await run('engine tests', patterns, {
     env: { FORKPOINT_TEST_ENGINE: engine },
-    flags: ['--test-concurrency=2'],
+    // A test that hangs is ended and named, long before anybody loses patience.
+    flags: ['--test-concurrency=2', '--test-timeout=600000'],
   });
   remove();
 }

@@ -1,4 +1,15 @@
-import { chownSync, existsSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
+import {
+  chownSync,
+  closeSync,
+  constants,
+  existsSync,
+  openSync,
+  readdirSync,
+  readFileSync,
+  rmSync,
+  writeFileSync,
+  writeSync,
+} from 'node:fs';
 import { join } from 'node:path';
 import { eventually } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
@@ -85,11 +96,24 @@ export interface Told {
   readonly message?: string;
 }
 
+/** Writes to a FIFO; false when nobody reads there, where a plain open would wait for ever. */
+function tell(fifo: string, line: string): boolean {
+  try {
+    const fd = openSync(fifo, constants.O_WRONLY | constants.O_NONBLOCK);
+    writeSync(fd, line);
+    closeSync(fd);
+    return true;
+  } catch (error) {
+    if (error instanceof Error && 'code' in error && error.code === 'ENXIO') return false;
+    throw error;
+  }
+}
+
 /** Asks for a checkpoint as the command does, and returns what is answered; null when the launcher has gone without. */
 export async function ask(person: Person, pair: Pair, to: string): Promise<Told | null> {
   const name = Math.random().toString(16).slice(2);
   const line = { v: 1, op: 'checkpoint', pid: 0, ask: name, to, cwd: person.scratch, timeoutMs: 60_000 };
-  writeFileSync(join(person.home, 'runs', pair.id, 'ctl/request'), `${JSON.stringify(line)}\n`);
+  if (!tell(join(person.home, 'runs', pair.id, 'ctl/request'), `${JSON.stringify(line)}\n`)) return null;
   const answer = join(person.home, 'runs', pair.id, 'results', `${name}.json`);
   const read = (): Told | undefined =>
     existsSync(answer) ? (JSON.parse(readFileSync(answer, 'utf8')) as Told) : undefined;
