@@ -5,7 +5,7 @@ import { createRequire } from 'node:module';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
-import { buildNative, findCompiler } from '../src/index.ts';
+import { buildNative, findCompiler } from '../../src/index.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'forkpoint-native-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
