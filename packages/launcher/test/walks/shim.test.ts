@@ -5,14 +5,14 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 
-import { compileShim, checkShim } from './compile-shim.ts';
+import { compileShim, checkShim } from '../compile-shim.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'forkpoint-shim-'));
 after(() => rmSync(directory, { recursive: true, force: true }));
 const shim = compileShim('cc', 'shim', directory);
 const reseed = compileShim('cc', 'reseed', directory);
 
-const NODE_MODULES = join(import.meta.dirname, '../../../node_modules');
+const NODE_MODULES = join(import.meta.dirname, '../../../../node_modules');
 
 for (const version of ['node20', 'node24']) {
   test(`${version} runs with the shim and has no io_uring`, () => {

@@ -5,7 +5,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import { nodeBinary } from '@forkpoint/testkit';
-import { compileShim } from './compile-shim.ts';
+import { compileShim } from '../compile-shim.ts';
 
 const SCRIPT = `
 const module_ = { exports: {} };
