@@ -57,7 +57,11 @@ async function bundle(out) {
   // The library stays readable; what only runs is made small, because it is parsed at every start.
   await build({
     ...common,
-    entryPoints: { index: join(published, 'src/index.ts'), preload: join(published, 'src/preload.ts') },
+    entryPoints: {
+      index: join(published, 'src/index.ts'),
+      preload: join(published, 'src/preload.ts'),
+      host: join(published, 'src/host.ts'),
+    },
   });
   await build({
     ...common,
@@ -68,58 +72,67 @@ async function bundle(out) {
     minifySyntax: true,
     minifyWhitespace: true,
   });
-  const names = exportedNames(join(out, 'index.cjs'));
-  writeFileSync(
-    join(out, 'index.mjs'),
-    `import library from './index.cjs';\nexport const { ${names.join(', ')} } = library;\n`,
-  );
+  for (const name of ['index', 'host']) {
+    const names = exportedNames(join(out, `${name}.cjs`));
+    writeFileSync(
+      join(out, `${name}.mjs`),
+      `import library from './${name}.cjs';\nexport const { ${names.join(', ')} } = library;\n`,
+    );
+  }
 }
 
+/** The exports of a bundle are those of its first file; modules that are imported late have lists of their own. */
 function exportedNames(path) {
-  const list = /__export\(\w+, \{([\s\S]*?)\n\}\);/.exec(readFileSync(path, 'utf8'))?.[1];
+  const text = readFileSync(path, 'utf8');
+  const first = /^module\.exports = __toCommonJS\((\w+)\);/m.exec(text)?.[1];
+  const list = new RegExp(`__export\\(${first}, \\{([\\s\\S]*?)\\n\\}\\);`).exec(text)?.[1];
   if (list === undefined) throw new Error(`no list of exports was found in ${path}`);
   return [...list.matchAll(/^\s*(\w+): /gm)].map((match) => match[1]);
 }
 
 /**
- * The library's types, twice: a package of type "module" needs declarations of its own for `require`. They come from the
- * source of the library, which imports nothing, so that no private package shows in them.
+ * The types, twice: a package of type "module" needs declarations of its own for `require`. Those of the library come from its
+ * source, which imports nothing; of the host library's those that its exports lead to, in which no private package may show.
  */
 function declare(out) {
-  const flags = [
-    '--ignoreConfig',
-    '--declaration',
-    '--emitDeclarationOnly',
-    '--target',
-    'es2023',
+  const common = join(out, 'types-cjs');
+  mkdirSync(join(common, 'host'), { recursive: true });
+  writeFileSync(join(common, 'package.json'), '{ "type": "commonjs" }\n');
+  const write = (name, text) => {
+    const named = text.replaceAll(/(from '\.\/[^']+)\.ts'/g, "$1.js'");
+    for (const directory of [join(out, 'types'), common]) writeFileSync(join(directory, name), named);
+  };
+  mkdirSync(join(out, 'types/host'), { recursive: true });
+  const library = join(out, '.declared');
+  emitTypes(join(root, 'packages/core/src/index.ts'), library);
+  for (const name of readdirSync(library).filter((name) => name.endsWith('.d.ts')))
+    write(name, readFileSync(join(library, name), 'utf8'));
+  const host = join(out, '.declared-host');
+  emitTypes(join(root, 'packages/supervisor/src/host/public.ts'), host);
+  const from = join(host, 'host');
+  const reached = new Set(['public']);
+  for (const name of reached) {
+    const text = readFileSync(join(from, `${name}.d.ts`), 'utf8');
+    if (text.includes('@forkpoint/')) throw new Error(`the types of host/${name}.ts show a private package`);
+    for (const [, other] of text.matchAll(/from '\.\/([^']+)\.ts'/g)) reached.add(other);
+    write(`host/${name === 'public' ? 'index' : name}.d.ts`, text);
+  }
+  for (const directory of [library, host]) rmSync(directory, { recursive: true });
+}
+
+function emitTypes(source, outDir) {
+  const flags = ['--ignoreConfig', '--declaration', '--emitDeclarationOnly', '--target', 'es2023'];
+  const more = [
     '--module',
     'nodenext',
-  ];
-  const more = [
     '--types',
     'node',
     '--strict',
     '--allowImportingTsExtensions',
     '--skipLibCheck',
-    '--outDir',
-    join(out, 'types'),
   ];
   const tsc = join(root, 'node_modules/.bin/tsc');
-  execFileSync(tsc, [...flags, ...more, join(root, 'packages/core/src/index.ts')], {
-    cwd: root,
-    stdio: 'inherit',
-  });
-  const common = join(out, 'types-cjs');
-  mkdirSync(common);
-  writeFileSync(join(common, 'package.json'), '{ "type": "commonjs" }\n');
-  for (const name of readdirSync(join(out, 'types')).filter((name) => name.endsWith('.d.ts'))) {
-    const text = readFileSync(join(out, 'types', name), 'utf8').replaceAll(
-      /(from '\.\/[^']+)\.ts'/g,
-      "$1.js'",
-    );
-    writeFileSync(join(out, 'types', name), text);
-    writeFileSync(join(common, name), text);
-  }
+  execFileSync(tsc, [...flags, ...more, '--outDir', outDir, source], { cwd: root, stdio: 'inherit' });
 }
 
 /** C sources go with the package: the launcher and the shim are built on the user's machine. */

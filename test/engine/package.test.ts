@@ -15,6 +15,42 @@ if (Core.isImplemented()) {
 const COMMON = `const { Core } = require('forkpoint');
 import('forkpoint').then((library) => console.log('one state ' + (library.Core === Core)));
 `;
+const HOST = `import * as host from 'forkpoint/host';
+import { createRequire } from 'node:module';
+const common = createRequire(import.meta.url)('forkpoint/host');
+const same = Object.keys(host).filter((name) => name !== 'default' && host[name] !== common[name]);
+const names = Object.keys(host).sort();
+const { images } = await host.list({ directory: '.', labels: { app: 'shop' } });
+const image = await host.openImage('./image');
+const steps = new Set();
+const onProgress = ({ step, doneBytes, totalBytes }) => steps.add(step + (doneBytes <= totalBytes ? '' : ' too much'));
+const packed = await image.compress({ onProgress });
+const inspected = await image.inspect({ onProgress });
+const compared = await image.diff('./image', { onProgress });
+const plain = await image.decompress({ onProgress });
+const flat = await image.flatten({ to: './flat', onProgress });
+const verified = await host.verify('./flat', { record: true, onProgress });
+const refused = await host.inspect('./nothing').catch((error) => error);
+const aborted = [];
+for (const work of [host.compress, host.verify, host.flatten])
+  aborted.push(await work('./image', { signal: AbortSignal.abort(new Error('enough')) }).catch((error) => error.message));
+const { readdirSync } = await import('node:fs');
+console.log(JSON.stringify({ same, names, images, inspected, compared, verified, aborted, steps: [...steps],
+  packed: [packed.isChanged, packed.storedBytes < packed.rawBytes], plain: plain.isChanged, layers: image.manifest.layers,
+  flat: [flat.manifest.id === image.id, flat.after.mappings <= flat.before.mappings], refused: [refused.code, typeof refused.hint],
+  left: readdirSync('.').filter((name) => name.startsWith('.')) }));
+`;
+const TYPED = `import { flatten, list, openImage } from 'forkpoint/host';
+import type { Progress, VerifyResult } from 'forkpoint/host';
+export async function use(signal: AbortSignal): Promise<VerifyResult> {
+  const { images } = await list({ labels: { app: 'shop' } });
+  const image = await openImage(images[0]?.path ?? 'warm');
+  await flatten(image.path, { signal, onProgress: ({ doneBytes, leftMs }: Progress): void => console.log(doneBytes, leftMs) });
+  return await image.verify({ repair: true });
+}
+// @ts-expect-error a path is needed
+openImage();
+`;
 
 describe('the published package', () => {
   let person: Person;
@@ -34,6 +70,9 @@ describe('the published package', () => {
       ['package.json', '{"private":true}'],
       ['app.mjs', APP],
       ['common.cjs', COMMON],
+      ['host.mjs', HOST],
+      ['typed.mts', TYPED],
+      ['typed.cts', TYPED],
     ] as const) {
       const written = await person.start(['tee', join(project, name)], { input: text }).end();
       assert.equal(written.code, 0);
@@ -62,5 +101,66 @@ describe('the published package', () => {
     assert.deepEqual([restored.code, restored.stdout], [0, 'restored ["a b"]\n'], restored.stderr);
     const alone = await person.start([join(project, 'image/restore'), 'c'], { cwd: '/' }).end();
     assert.deepEqual([alone.code, alone.stdout], [0, 'restored ["c"]\n'], alone.stderr);
+  });
+
+  test('has a library for images from outside: the same by import and require, and what the command line says', async () => {
+    const told = await person.start(['node', 'host.mjs'], { cwd: project }).end();
+    assert.equal(told.code, 0, told.stderr);
+    const found = JSON.parse(told.stdout) as Record<string, unknown> & {
+      inspected: { manifest: object; areas: unknown[]; descriptors: unknown[] };
+      verified: { hasDigests: boolean; problems: unknown[]; bytes: number };
+    };
+    assert.deepEqual(found.same, []);
+    const functions = [
+      'compress',
+      'decompress',
+      'diff',
+      'flatten',
+      'inspect',
+      'list',
+      'openImage',
+      'upgrade',
+      'verify',
+    ];
+    assert.deepEqual(found.names, functions);
+    assert.deepEqual(found.images, [], 'none has the label');
+    assert.deepEqual([found.packed, found.plain], [[true, true], true]);
+    const [shown, listed] = await Promise.all(
+      [
+        ['inspect', './image'],
+        ['diff', './image', './image'],
+      ].map(async (words) => {
+        const { stdout } = await person.start(command(...words, '--json'), { cwd: project }).end();
+        return JSON.parse(stdout) as Record<string, unknown>;
+      }),
+    );
+    assert.deepEqual(
+      [shown?.['areas'], shown?.['descriptors']],
+      [found.inspected.areas, found.inspected.descriptors],
+    );
+    assert.deepEqual(listed, found.compared);
+    assert.deepEqual(shown?.['layers'], found.layers);
+    assert.deepEqual(found.flat, [true, true]);
+    assert.deepEqual([found.verified.hasDigests, found.verified.problems], [true, []]);
+    assert.deepEqual(found.steps, ['compress', 'compare', 'decompress', 'plan', 'copy', 'publish', 'read']);
+    assert.deepEqual(found.aborted, ['enough', 'enough', 'enough']);
+    assert.deepEqual(found.refused, ['ERR_FORKPOINT_IMAGE_NOT_FOUND', 'string']);
+    assert.deepEqual(found.left, []);
+  });
+
+  test('has types for both kinds of module, in which no private package shows', async () => {
+    const tsc = join(root, 'node_modules/.bin/tsc');
+    const flags = [
+      '--noEmit',
+      '--strict',
+      '--module',
+      'nodenext',
+      '--target',
+      'es2023',
+      '--exactOptionalPropertyTypes',
+    ];
+    const types = ['--typeRoots', join(root, 'node_modules/@types'), '--types', 'node'];
+    const checked = await runToEnd([tsc, ...flags, ...types, 'typed.mts', 'typed.cts'], { cwd: project });
+    assert.equal(checked.code, 0, checked.stdout + checked.stderr);
   });
 });

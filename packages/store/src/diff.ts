@@ -2,7 +2,8 @@ import { readManifest } from './images.ts';
 import { openContents } from './contents.ts';
 import type { OpenContents } from './contents.ts';
 import { changedPages, regionsOf } from './memory.ts';
-import type { Region } from './memory.ts';
+import type { ProcessMemory, Region } from './memory.ts';
+import type { Watch } from './packing.ts';
 
 /** A list that is compared: what only one of the two has. */
 export interface Difference<T> {
@@ -46,30 +47,31 @@ export interface ImageDiff {
 }
 
 const PAGE = 4096;
+/** What is compared at a time: some 10 ms. */
+const STEP = 16 << 20;
 
 /** How a comparison is watched and ended. */
-export interface DiffOptions {
-  readonly signal?: AbortSignal;
+export interface DiffOptions extends Watch {
   /** Where the unpacked files of a compressed image are; the image itself by default. */
-  readonly rawOf?: (image: string) => Promise<string>;
+  readonly rawOf?: (image: string) => string;
+  /** Called with the bytes that are going to be compared. */
+  readonly onTotal?: (bytes: number) => void;
 }
 
-/** Compares two images. Throws ERR_FORKPOINT_CANCELLED, the errors of readManifest and of the image package. */
+/** Compares two images. Throws the reason of the signal, the errors of readManifest and of the image package. */
 export async function diffImages(a: string, b: string, options: DiffOptions = {}): Promise<ImageDiff> {
-  const rawOf = options.rawOf ?? (async (image) => await Promise.resolve(image));
+  const rawOf = options.rawOf ?? ((image) => image);
   const [manifestA, manifestB] = [await readManifest(a), await readManifest(b)];
-  const one = await openContents(await rawOf(a), manifestA.processes[0]?.pid ?? 0);
-  const other = await openContents(await rawOf(b), manifestB.processes[0]?.pid ?? 0);
+  const one = await openContents(rawOf(a), manifestA.processes[0]?.pid ?? 0);
+  const other = await openContents(rawOf(b), manifestB.processes[0]?.pid ?? 0);
   try {
     const regions: ComparedRegion[] = [];
     let compared = 0;
+    options.onTotal?.(bytesOf(one));
     for (const pid of pidsOf(one, other)) {
-      options.signal?.throwIfAborted();
-      const found = compareProcess(one, other, pid);
+      const found = await compareProcess(one, other, pid, options);
       regions.push(...found.regions);
       compared += found.compared;
-      // A long comparison lets signals and timers in between two processes.
-      await new Promise<void>((resolve) => setImmediate(resolve));
     }
     return {
       a: { path: a, id: manifestA.id, generation: manifestA.generation },
@@ -110,11 +112,37 @@ function pidsOf(a: OpenContents, b: OpenContents): number[] {
   return [...new Set([...a.memories.keys(), ...b.memories.keys()])].sort((x, y) => x - y);
 }
 
-function compareProcess(
+/** Bytes of the regions of all processes. */
+function bytesOf({ memories }: OpenContents): number {
+  return [...memories.values()]
+    .flatMap(({ process }) => regionsOf(process))
+    .reduce((sum, { start, end }) => sum + end - start, 0);
+}
+
+/** Counts the pages of a range that differ; signals and timers have their turn between two steps. */
+async function countChanged(
+  one: ProcessMemory,
+  other: ProcessMemory,
+  range: { readonly start: number; readonly end: number },
+  watch: Watch,
+): Promise<number> {
+  let changed = 0;
+  for (let at = range.start; at < range.end; at += STEP) {
+    watch.signal?.throwIfAborted();
+    const end = Math.min(at + STEP, range.end);
+    changed += changedPages(one, other, at, end);
+    watch.onBytes?.(end - at);
+    await new Promise<void>((resolve) => setImmediate(resolve));
+  }
+  return changed;
+}
+
+async function compareProcess(
   a: OpenContents,
   b: OpenContents,
   pid: number,
-): { regions: ComparedRegion[]; compared: number } {
+  watch: Watch,
+): Promise<{ regions: ComparedRegion[]; compared: number }> {
   const [one, other] = [a.memories.get(pid), b.memories.get(pid)];
   const [regionsA, regionsB] = [one, other].map((memory) =>
     memory === undefined ? [] : regionsOf(memory.process),
@@ -143,7 +171,7 @@ function compareProcess(
     }
     matched.add(region.start);
     const end = Math.max(region.end, match.end);
-    const changed = changedPages(one, other, region.start, end);
+    const changed = await countChanged(one, other, { start: region.start, end }, watch);
     compared += (end - region.start) / PAGE;
     if (changed > 0 || region.end !== match.end || region.access !== match.access)
       regions.push(told({ ...match, end }, 'changed', changed));

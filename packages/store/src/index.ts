@@ -55,7 +55,7 @@ export type { RewriteOptions } from './rewrite-image.ts';
 export { unpackedDirectory } from './unpacked.ts';
 export { repairImage, upgradeImage } from './repair.ts';
 export type { Repaired } from './repair.ts';
-export { verifyImage } from './verify.ts';
+export { bytesToVerify, verifyImage } from './verify.ts';
 export type { Problem, Verification } from './verify.ts';
 export { removeImage } from './remove.ts';
 export { expired } from './retention.ts';

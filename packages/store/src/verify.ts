@@ -81,6 +81,13 @@ async function verify(image: string, watch: Watch): Promise<Verification> {
   return { image, id: manifest?.id ?? null, hasDigests: digests !== null, problems, bytes };
 }
 
+/** Returns how many bytes a verification reads; 0 when there are no digests. Never throws. */
+export async function bytesToVerify(image: string): Promise<number> {
+  const digests = await readDigests(image).catch(() => null);
+  if (digests === null) return 0;
+  return [...Object.values(digests.files), ...digests.mapped].reduce((sum, { size }) => sum + size, 0);
+}
+
 async function planProblems(image: string, manifest: Manifest | undefined): Promise<Problem[]> {
   const problem = (message: string): Problem[] => [{ kind: 'plan', file: RESTORE_PLAN_FILE, message }];
   try {

@@ -1,20 +1,10 @@
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import {
-  compressImage,
-  decompressImage,
-  launcherExchange,
-  readManifest,
-  resolveImage,
-  unpackedDirectory,
-} from '@forkpoint/store';
-import type { Compressed, CompressOptions } from '@forkpoint/store';
-import { codecAddon, packageFiles } from '../context.ts';
+import { compress, decompress, unpack } from '@forkpoint/supervisor/host';
+import type { ChangeOptions, CompressResult } from '@forkpoint/supervisor/host';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
 import { bytesText, durationText } from '../ui/format.ts';
-import { withBytes } from '../ui/work.ts';
-import type { Work } from '../ui/work.ts';
+import { withWork } from '../ui/work.ts';
 
 interface Options {
   readonly sync: boolean;
@@ -35,7 +25,7 @@ export function addCompress(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print what was made as JSON')
     .addHelpText('after', '\nExamples:\n  forkpoint compress warm\n  forkpoint compress ./warm --json')
     .action(async (image: string, options: Options) => {
-      await rewrite(cli, image, options, { label: 'Compressing', verb: 'Compressed', work: compressImage });
+      await rewrite(cli, image, options, { label: 'Compressing', verb: 'Compressed', work: compress });
       finish(0);
     });
   program
@@ -50,7 +40,7 @@ export function addCompress(program: Command, cli: Cli, finish: Finish): void {
       await rewrite(cli, image, options, {
         label: 'Decompressing',
         verb: 'Decompressed',
-        work: decompressImage,
+        work: decompress,
       });
       finish(0);
     });
@@ -61,33 +51,10 @@ export function addCompress(program: Command, cli: Cli, finish: Finish): void {
     )
     .argument('<image>', 'a path when it contains / or starts with ., else a name')
     .action(async (image: string) => {
-      cli.writeOut(`${await unpackFor(cli, resolveImage(image, cli.cwd, cli.places.images))}\n`);
+      const directory = await withWork(cli, `Unpacking ${image}`, async (work) => await unpack(image, work));
+      cli.writeOut(`${directory}\n`);
       finish(0);
     });
-}
-
-/** Returns where the files of an image lie as CRIU reads them; those of a compressed one are unpacked when they are not yet. */
-export async function unpackFor(cli: Cli, image: string): Promise<string> {
-  const manifest = await readManifest(image);
-  const total = manifest.layers.reduce((sum, { size }) => sum + size, 0);
-  return await withBytes(
-    cli,
-    `Unpacking ${image}`,
-    total,
-    async (work) =>
-      await unpackedDirectory(image, cli.places, { addon: codecAddon(cli.places.home), ...work }),
-  );
-}
-
-/** Returns what the functions of the store need to write an image anew. */
-export function rewriteOptions(cli: Cli, work: Work, isSynced: boolean): CompressOptions {
-  return {
-    exchange: launcherExchange(packageFiles(cli.lib, cli.places.home).launcher),
-    addon: codecAddon(cli.places.home),
-    memory: join(cli.places.cache, 'digests.json'),
-    sync: isSynced,
-    ...work,
-  };
 }
 
 async function rewrite(
@@ -97,18 +64,14 @@ async function rewrite(
   how: {
     readonly label: string;
     readonly verb: string;
-    readonly work: (image: string, options: CompressOptions) => Promise<Compressed>;
+    readonly work: (image: string, options: ChangeOptions) => Promise<CompressResult>;
   },
 ): Promise<void> {
-  const image = resolveImage(argument, cli.cwd, cli.places.images);
-  const { layers } = await readManifest(image);
-  const total = layers.reduce((sum, { size }) => sum + size, 0);
   const started = performance.now();
-  const done = await withBytes(
+  const done = await withWork(
     cli,
     `${how.label} ${argument}`,
-    total,
-    async (work) => await how.work(image, rewriteOptions(cli, work, options.sync)),
+    async (work) => await how.work(argument, { ...work, sync: options.sync }),
   );
   const { manifest, isChanged, rawBytes, storedBytes } = done;
   if (options.json === true) {

@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
-import { diffImages, resolveImage } from '@forkpoint/store';
-import type { ComparedRegion, Difference, ImageDiff } from '@forkpoint/store';
+import { diff } from '@forkpoint/supervisor/host';
+import type { Changes, Comparison } from '@forkpoint/supervisor/host';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
-import { unpackFor } from './compress.ts';
 import { bytesText, safeText } from '../ui/format.ts';
-import { withProgress } from '../ui/progress.ts';
+import { withWork } from '../ui/work.ts';
 import { tableLines } from '../ui/table.ts';
 
 const PAGE = 4096;
@@ -32,18 +31,13 @@ export function addDiff(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print a JSON object')
     .addHelpText('after', '\nExamples:\n  forkpoint diff warm warm-2\n  forkpoint diff ./a ./b --json')
     .action(async (a: string, b: string, options: { json?: boolean }) => {
-      const [one = '', other = ''] = [a, b].map((name) => resolveImage(name, cli.cwd, cli.places.images));
-      const found = await withProgress(
-        cli,
-        `Comparing ${a} and ${b}`,
-        async () => await diffImages(one, other, { rawOf: async (image) => await unpackFor(cli, image) }),
-      );
+      const found = await withWork(cli, `Comparing ${a} and ${b}`, async (work) => await diff(a, b, work));
       cli.writeOut(options.json === true ? `${JSON.stringify(found, null, 2)}\n` : text(cli, found));
       finish(0);
     });
 }
 
-function text(cli: Cli, found: ImageDiff): string {
+function text(cli: Cli, found: Comparison): string {
   const { changed, compared } = found.pages;
   const heading = (title: string): string => cli.paintOut('heading', title);
   const lines = [`${changed} of ${compared} pages differ (${bytesText(changed * PAGE)})`];
@@ -63,13 +57,13 @@ function text(cli: Cli, found: ImageDiff): string {
   return `${lines.join('\n')}\n`;
 }
 
-function listed<T>(title: string, { added, removed }: Difference<T>, told: (item: T) => string): string[] {
+function listed<T>(title: string, { added, removed }: Changes<T>, told: (item: T) => string): string[] {
   if (added.length + removed.length === 0) return [];
   const line = (sign: string) => (item: T) => `${sign} ${safeText(told(item))}`;
   return ['', title, ...removed.map(line('-')), ...added.map(line('+'))];
 }
 
-function cellsOf(region: ComparedRegion): string[] {
+function cellsOf(region: Comparison['regions'][number]): string[] {
   return [
     String(region.pid),
     region.start,

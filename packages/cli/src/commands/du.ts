@@ -3,7 +3,7 @@ import { heldByRuns, listRuns, readEntry, resolveImage, usageOf } from '@forkpoi
 import type { ImageEntry, StoreUsage } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
-import { viewStore, warnOfDamaged } from '../store-view.ts';
+import { viewed } from '../store-view.ts';
 import { bytesText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
 
@@ -36,11 +36,7 @@ async function measured(
   cli: Cli,
   names: readonly string[],
 ): Promise<{ images: readonly ImageEntry[]; usage: StoreUsage }> {
-  if (names.length === 0) {
-    const view = await viewStore(cli, undefined);
-    warnOfDamaged(cli, view);
-    return view;
-  }
+  if (names.length === 0) return await viewed(cli);
   const paths = new Set(names.map((name) => resolveImage(name, cli.cwd, cli.places.images)));
   const images: ImageEntry[] = [];
   for (const path of paths) images.push(await readEntry(path));

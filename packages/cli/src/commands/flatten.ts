@@ -1,14 +1,12 @@
 import type { Command } from 'commander';
-import { checkPattern } from '@forkpoint/manifest';
-import { flatten, launcherExchange, resolveImage } from '@forkpoint/store';
-import type { Flattened, FlattenProgress } from '@forkpoint/store';
+import { flatten } from '@forkpoint/supervisor/host';
+import type { FlattenResult } from '@forkpoint/supervisor/host';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
-import { CliError } from '../error.ts';
 import type { Finish } from '../program.ts';
 import { checkSetup } from '../prepare-run.ts';
 import { bytesText, durationText } from '../ui/format.ts';
-import { withProgress } from '../ui/progress.ts';
+import { withWork } from '../ui/work.ts';
 
 interface Options {
   readonly sync: boolean;
@@ -37,46 +35,17 @@ export function addFlatten(program: Command, cli: Cli, finish: Finish): void {
 }
 
 async function run(cli: Cli, argument: string, dest: string | undefined, options: Options): Promise<void> {
-  const image = resolveImage(argument, cli.cwd, cli.places.images);
-  if (dest !== undefined) checkPattern(dest);
-  const to = dest === undefined ? undefined : resolveImage(dest, cli.cwd, cli.places.images);
-  const files = packageFiles(cli.lib, cli.places.home);
-  await checkSetup(cli, files);
-  const abort = new AbortController();
-  const interrupt = (): void => abort.abort(new CliError('interrupted; the image is as it was'));
-  process.once('SIGINT', interrupt);
-  process.once('SIGTERM', interrupt);
+  await checkSetup(cli, packageFiles(cli.lib, cli.places.home));
   const started = performance.now();
-  let progress: FlattenProgress | undefined;
-  try {
-    const flat = await withProgress(
-      cli,
-      () => labelOf(argument, progress),
-      () =>
-        flatten(image, {
-          exchange: launcherExchange(files.launcher),
-          signal: abort.signal,
-          sync: options.sync,
-          onProgress: (step) => (progress = step),
-          ...(to === undefined ? {} : { to }),
-        }),
-    );
-    report(cli, flat, performance.now() - started, options.json === true);
-  } finally {
-    process.removeListener('SIGINT', interrupt);
-    process.removeListener('SIGTERM', interrupt);
-  }
+  const flat = await withWork(
+    cli,
+    `Flattening ${argument}`,
+    async (work) => await flatten(argument, { ...work, to: dest, sync: options.sync }),
+  );
+  report(cli, flat, performance.now() - started, options.json === true);
 }
 
-function labelOf(image: string, progress: FlattenProgress | undefined): string {
-  const share =
-    progress === undefined || progress.total === 0
-      ? ''
-      : ` ${Math.floor((100 * progress.done) / progress.total)}%`;
-  return `Flattening ${image}${share}`;
-}
-
-function report(cli: Cli, flat: Flattened, elapsedMs: number, isJson: boolean): void {
+function report(cli: Cli, flat: FlattenResult, elapsedMs: number, isJson: boolean): void {
   const { image, manifest, before, after, bytes } = flat;
   if (isJson) {
     const { id, generation } = manifest;

@@ -3,10 +3,10 @@ import { InvalidArgumentError } from 'commander';
 import { ByteCount, expired, findRubbish, removeImage, removeRubbish, runsOf } from '@forkpoint/store';
 import type { Expired, Retention, Rubbish } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
+import type { StoreView } from '@forkpoint/supervisor/host';
 import { ageMs, sizeBytes } from '../options.ts';
 import type { Finish } from '../program.ts';
-import { viewStore, warnOfDamaged } from '../store-view.ts';
-import type { StoreView } from '../store-view.ts';
+import { viewed } from '../store-view.ts';
 import { bytesText, safeText } from '../ui/format.ts';
 import { withProgress } from '../ui/progress.ts';
 
@@ -46,8 +46,7 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print what was removed as a JSON array')
     .addHelpText('after', '\nExamples:\n  forkpoint gc --dry-run\n  forkpoint gc --keep 5 --quota 20GB')
     .action(async (options: Options) => {
-      const view = await viewStore(cli, undefined);
-      warnOfDamaged(cli, view);
+      const view = await viewed(cli);
       const going = await planOf(cli, view, options);
       if (options.dryRun !== true) {
         await withProgress(cli, 'Removing', async () => {

@@ -1,16 +1,15 @@
 import type { Command } from 'commander';
-import { findRun, isImage, processesOf, readContents, readManifest, resolveImage } from '@forkpoint/store';
-import type { Manifest, ManifestSlot } from '@forkpoint/manifest';
+import { findRun, isImage, processesOf, resolveImage } from '@forkpoint/store';
+import { inspect } from '@forkpoint/supervisor/host';
+import type { ImageManifest, ImageSlot, Inspection } from '@forkpoint/supervisor/host';
 import type { Cli } from '../context.ts';
 import { CliError } from '../error.ts';
-
-import type { AreaGroup, ImageContents } from '@forkpoint/store';
 import type { Finish } from '../program.ts';
-import { unpackFor } from './compress.ts';
 import { explainFlags, explainVariables } from '../runtimes/flags.ts';
 import type { FlagReason } from '../runtimes/flags.ts';
 import { bytesText, commandText, durationText, safeText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
+import { withWork } from '../ui/work.ts';
 import { runJson } from './ps.ts';
 
 /** Adds `forkpoint inspect`. */
@@ -85,19 +84,19 @@ async function inspectRun(cli: Cli, argument: string, isJson: boolean): Promise<
 }
 
 async function inspectImage(cli: Cli, image: string, isJson: boolean): Promise<void> {
-  const manifest = await readManifest(image);
-  const contents = await readContents(await unpackFor(cli, image), manifest.processes[0]?.pid ?? 0);
+  const contents = await withWork(cli, `Reading ${image}`, async (work) => await inspect(image, work));
+  const { manifest } = contents;
   if (isJson) {
     const { areas, descriptors, environment } = contents;
-    const flags = flagsOf(manifest, contents);
+    const flags = flagsOf(contents);
     cli.writeOut(`${JSON.stringify({ ...manifest, areas, descriptors, environment, flags }, null, 2)}\n`);
     return;
   }
   writeManifest(cli, image, manifest);
-  writeContents(cli, manifest, contents);
+  writeContents(cli, contents);
 }
 
-function writeManifest(cli: Cli, image: string, manifest: Manifest): void {
+function writeManifest(cli: Cli, image: string, manifest: ImageManifest): void {
   const { runtime, host, engine } = manifest;
   const size = manifest.layers.reduce((sum, layer) => sum + layer.size, 0);
   writeFacts(cli, `Image ${image}`, [
@@ -121,7 +120,7 @@ function writeManifest(cli: Cli, image: string, manifest: Manifest): void {
   ]);
 }
 
-function scoreText({ score }: Manifest): string {
+function scoreText({ score }: ImageManifest): string {
   const figures = Object.entries(score ?? {}).map(([name, value]) => {
     if (name.endsWith('Bytes')) return `${name.slice(0, -5)} ${bytesText(value)}`;
     return name.endsWith('Ms') ? `${name.slice(0, -2)} ${durationText(value)}` : `${name} ${value}`;
@@ -129,7 +128,8 @@ function scoreText({ score }: Manifest): string {
   return figures.join(', ') || '-';
 }
 
-function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): void {
+function writeContents(cli: Cli, contents: Inspection): void {
+  const { manifest } = contents;
   const right = (title: string): { title: string; isRight: true } => ({ title, isRight: true });
   writeTable(
     cli,
@@ -147,7 +147,7 @@ function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): v
     cli,
     'Memory areas',
     [{ title: 'KIND' }, right('AREAS'), right('SIZE')],
-    contents.groups.map((group: AreaGroup) => [group.kind, String(group.count), bytesText(group.bytes)]),
+    contents.groups.map((group) => [group.kind, String(group.count), bytesText(group.bytes)]),
   );
   writeTable(
     cli,
@@ -180,16 +180,16 @@ function writeContents(cli: Cli, manifest: Manifest, contents: ImageContents): v
       manifest.slots.map(slotCells),
     );
   }
-  writeFlags(cli, flagsOf(manifest, contents));
+  writeFlags(cli, flagsOf(contents));
   cli.writeOut(
     `\n${cli.paintOut('heading', 'Environment')}\n${safeText(contents.environment.join(' ')) || '-'}\n`,
   );
 }
 
 /** What forkpoint added to the program's command lines and environment, and why. */
-function flagsOf(manifest: Manifest, contents: ImageContents): FlagReason[] {
+function flagsOf(contents: Inspection): FlagReason[] {
   return [
-    ...explainFlags(manifest.processes.map(({ command }) => command)),
+    ...explainFlags(contents.manifest.processes.map(({ command }) => command)),
     ...explainVariables(contents.environment),
   ];
 }
@@ -205,14 +205,11 @@ function writeFlags(cli: Cli, flags: readonly FlagReason[]): void {
   );
 }
 
-function slotCells(slot: ManifestSlot): string[] {
-  if (slot.kind === 'unix') return [slot.id, slot.kind, slot.path];
-  if (slot.kind !== 'tcp') return [slot.id, slot.kind, '-'];
-  return [
-    slot.id,
-    slot.kind,
-    slot.family === 6 ? `[${slot.address}]:${slot.port}` : `${slot.address}:${slot.port}`,
-  ];
+function slotCells(slot: ImageSlot): string[] {
+  const { id, kind, address = '', port = 0, path = '-' } = slot;
+  if (kind === 'unix') return [id, kind, path];
+  if (kind !== 'tcp') return [id, kind, '-'];
+  return [id, kind, address.includes(':') ? `[${address}]:${port}` : `${address}:${port}`];
 }
 
 function writeFacts(cli: Cli, title: string, facts: readonly (readonly [string, string])[]): void {

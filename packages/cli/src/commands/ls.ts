@@ -1,11 +1,10 @@
 import type { Command } from 'commander';
-import { runsOf } from '@forkpoint/store';
-import type { ImageEntry } from '@forkpoint/store';
+import { list } from '@forkpoint/supervisor/host';
+import type { ListedImage } from '@forkpoint/supervisor/host';
 import type { Cli } from '../context.ts';
 import { collectPairs } from '../options.ts';
 import type { Finish } from '../program.ts';
-import { ageOf, imageJson, labelsText, viewStore, warnOfDamaged, withLabels } from '../store-view.ts';
-import type { StoreView } from '../store-view.ts';
+import { ageOf, labelsText, warnOfDamaged } from '../store-view.ts';
 import { bytesText, commandText, durationText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
 
@@ -31,18 +30,22 @@ export function addLs(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print an array of JSON objects')
     .addHelpText('after', '\nExamples:\n  forkpoint ls\n  forkpoint ls --label app=shop --json')
     .action(async (dir: string | undefined, options: { label?: Record<string, string>; json?: boolean }) => {
-      const view = await viewStore(cli, dir);
-      const images = withLabels(view.images, options.label);
-      warnOfDamaged(cli, view);
+      const { images, damaged } = await list({
+        home: cli.places.home,
+        cwd: cli.cwd,
+        directory: dir,
+        labels: options.label,
+      });
+      warnOfDamaged(cli, damaged);
       if (options.json === true) {
         const shown = [
-          ...images.map((image) => ({ ...imageJson(image, view), damaged: null })),
-          ...view.damaged.map(({ name, path, reason }) => ({ name, path, damaged: reason })),
+          ...images.map((image) => ({ ...image, damaged: null })),
+          ...damaged.map(({ name, path, reason }) => ({ name, path, damaged: reason })),
         ];
         cli.writeOut(`${JSON.stringify(shown, null, 2)}\n`);
       } else if (images.length === 0) cli.writeErr('There is no image.\n');
       else {
-        const rows = images.map((image) => cellsOf(image, view));
+        const rows = images.map(cellsOf);
         const [heading = '', ...body] = tableLines(COLUMNS, rows, cli.width);
         cli.writeOut(`${[cli.paintOut('heading', heading), ...body].join('\n')}\n`);
       }
@@ -50,16 +53,15 @@ export function addLs(program: Command, cli: Cli, finish: Finish): void {
     });
 }
 
-function cellsOf(image: ImageEntry, view: StoreView): string[] {
-  const { ownBytes = 0, sharedBytes = 0 } = view.usage.byPath.get(image.path) ?? {};
+function cellsOf(image: ListedImage): string[] {
   const packed = image.compression === null ? '' : ` ${image.compression}`;
   return [
     image.name,
     image.id,
     String(image.generation),
     durationText(ageOf(image)),
-    `${bytesText(ownBytes + sharedBytes)}${packed}`,
-    String(runsOf(image, view.runs).length),
+    `${bytesText(image.ownBytes + image.sharedBytes)}${packed}`,
+    String(image.runs.length),
     labelsText(image) || '-',
     commandText(image.command),
   ];

@@ -1,11 +1,11 @@
 import type { Command } from 'commander';
-import { listRuns, listStore, readEntry, removeImage, resolveImage, runsOf } from '@forkpoint/store';
+import { listRuns, readEntry, removeImage, resolveImage, runsOf } from '@forkpoint/store';
 import type { Run } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import { CliError, usageError } from '../error.ts';
 import { collectPairs } from '../options.ts';
 import type { Finish } from '../program.ts';
-import { withLabels } from '../store-view.ts';
+import { viewed } from '../store-view.ts';
 
 interface Options {
   readonly label?: Record<string, string>;
@@ -42,8 +42,7 @@ async function remove(cli: Cli, names: readonly string[], options: Options): Pro
     throw usageError('missing required argument `images`', 'Run `forkpoint rm --help`');
   const paths = new Set(names.map((name) => resolveImage(name, cli.cwd, cli.places.images)));
   if (options.label !== undefined) {
-    const { images } = await listStore(cli.places);
-    for (const { path } of withLabels(images, options.label)) paths.add(path);
+    for (const { path } of (await viewed(cli, undefined, options.label)).images) paths.add(path);
   }
   const runs = await listRuns(cli.places.runs);
   // All are looked at before the first one goes.

@@ -1,10 +1,11 @@
 import type { Command } from 'commander';
-import { lineageOf, runsOf } from '@forkpoint/store';
+import { lineageOf } from '@forkpoint/store';
+import { listedImage } from '@forkpoint/supervisor/host';
+import type { StoreView } from '@forkpoint/supervisor/host';
 import type { LineageNode } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import type { Finish } from '../program.ts';
-import { ageOf, imageJson, labelsText, viewStore, warnOfDamaged } from '../store-view.ts';
-import type { StoreView } from '../store-view.ts';
+import { ageOf, labelsText, viewed } from '../store-view.ts';
 import { bytesText, durationText } from '../ui/format.ts';
 import { tableLines } from '../ui/table.ts';
 
@@ -31,9 +32,8 @@ export function addTree(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print an array of JSON objects, each with its children')
     .addHelpText('after', '\nExamples:\n  forkpoint tree\n  forkpoint tree ./images --json')
     .action(async (dir: string | undefined, options: { json?: boolean }) => {
-      const view = await viewStore(cli, dir);
+      const view = await viewed(cli, dir);
       const roots = lineageOf(view.images);
-      warnOfDamaged(cli, view);
       if (options.json === true) {
         const shown = roots.map((node) => nodeJson(node, view));
         cli.writeOut(`${JSON.stringify(shown, null, 2)}\n`);
@@ -51,7 +51,7 @@ export function addTree(program: Command, cli: Cli, finish: Finish): void {
 }
 
 function nodeJson({ image, children }: LineageNode, view: StoreView): Record<string, unknown> {
-  return { ...imageJson(image, view), children: children.map((child) => nodeJson(child, view)) };
+  return { ...listedImage(image, view), children: children.map((child) => nodeJson(child, view)) };
 }
 
 function rowsOf(
@@ -59,7 +59,7 @@ function rowsOf(
   view: StoreView,
   { lead, rest }: { lead: string; rest: string },
 ): string[][] {
-  const { ownBytes = 0, sharedBytes = 0 } = view.usage.byPath.get(image.path) ?? {};
+  const { ownBytes, sharedBytes, runs } = listedImage(image, view);
   const own = [
     `${lead}${image.name}`,
     String(image.generation),
@@ -67,9 +67,7 @@ function rowsOf(
     bytesText(ownBytes),
     bytesText(sharedBytes),
     labelsText(image) || '-',
-    runsOf(image, view.runs)
-      .map(({ name }) => name)
-      .join(' ') || '-',
+    runs.map(({ name }) => name).join(' ') || '-',
   ];
   return [
     own,

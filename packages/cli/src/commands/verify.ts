@@ -1,31 +1,16 @@
-import { readdir } from 'node:fs/promises';
-import { join } from 'node:path';
 import type { Command } from 'commander';
-import {
-  listStore,
-  recordDigests,
-  repairImage,
-  resolveImage,
-  upgradeImage,
-  verifyImage,
-} from '@forkpoint/store';
-import type { Problem, Verification } from '@forkpoint/store';
+import { list, upgrade, verify } from '@forkpoint/supervisor/host';
+import type { VerifyResult } from '@forkpoint/supervisor/host';
 import type { Cli } from '../context.ts';
 import { EXIT } from '../error.ts';
 import type { Finish } from '../program.ts';
 import { bytesText, safeText } from '../ui/format.ts';
-import { withBytes } from '../ui/work.ts';
-import { rewriteOptions } from './compress.ts';
+import { withWork } from '../ui/work.ts';
 
 interface Options {
   readonly repair?: boolean;
   readonly record?: boolean;
   readonly json?: boolean;
-}
-
-/** A verification, and what was repaired. */
-interface Outcome extends Verification {
-  readonly repaired: readonly { readonly file: string; readonly from: string }[];
 }
 
 /** Adds `forkpoint verify` and `forkpoint upgrade`. */
@@ -43,7 +28,7 @@ export function addVerify(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print a JSON array')
     .addHelpText('after', '\nExamples:\n  forkpoint verify\n  forkpoint verify ./warm --repair')
     .action(async (names: string[], options: Options) => {
-      finish(await verify(cli, names, options));
+      finish(await verifyAll(cli, names, options));
     });
   program
     .command('upgrade')
@@ -55,12 +40,10 @@ export function addVerify(program: Command, cli: Cli, finish: Finish): void {
     .option('--json', 'print what was made as JSON')
     .addHelpText('after', '\nExamples:\n  forkpoint upgrade warm\n  forkpoint upgrade ./warm --json')
     .action(async (name: string, options: { json?: boolean }) => {
-      const image = resolveImage(name, cli.cwd, cli.places.images);
-      const isChanged = await withBytes(
+      const { image, isChanged } = await withWork(
         cli,
         `Upgrading ${name}`,
-        0,
-        async (work) => await upgradeImage(image, rewriteOptions(cli, work, true)),
+        async (work) => await upgrade(name, work),
       );
       if (options.json === true) cli.writeOut(`${JSON.stringify({ image, isChanged })}\n`);
       else cli.writeErr(isChanged ? `Upgraded ${image}.\n` : `${image} has the present format already.\n`);
@@ -68,14 +51,14 @@ export function addVerify(program: Command, cli: Cli, finish: Finish): void {
     });
 }
 
-async function verify(cli: Cli, names: readonly string[], options: Options): Promise<number> {
-  const listing = await listStore(cli.places);
-  const all = [...listing.images, ...listing.damaged].map(({ path }) => path);
-  const paths =
-    names.length === 0 ? all : names.map((name) => resolveImage(name, cli.cwd, cli.places.images));
-  const outcomes: Outcome[] = [];
-  for (const path of new Set(paths)) {
-    const outcome = await verifyOne(cli, path, { options, others: all.filter((other) => other !== path) });
+async function verifyAll(cli: Cli, names: readonly string[], options: Options): Promise<number> {
+  const outcomes: VerifyResult[] = [];
+  for (const name of names.length > 0 ? new Set(names) : await allOf(cli)) {
+    const outcome = await withWork(
+      cli,
+      `Verifying ${name}`,
+      async (work) => await verify(name, { ...work, repair: options.repair, record: options.record }),
+    );
     outcomes.push(outcome);
     if (options.json !== true) cli.writeOut(text(cli, outcome));
   }
@@ -84,38 +67,15 @@ async function verify(cli: Cli, names: readonly string[], options: Options): Pro
   return outcomes.some(({ problems }) => problems.length > 0) ? EXIT.user : EXIT.done;
 }
 
-async function verifyOne(
-  cli: Cli,
-  image: string,
-  given: { readonly options: Options; readonly others: readonly string[] },
-): Promise<Outcome> {
-  const { options, others } = given;
-  return await withBytes(cli, `Verifying ${image}`, 0, async (work) => {
-    const first = await verifyImage(image, work);
-    if (options.record === true && !first.hasDigests && first.problems.length === 0) {
-      await recordDigests(image, { ...work, memory: join(cli.places.cache, 'digests.json') });
-      return { ...(await verifyImage(image, work)), repaired: [] };
-    }
-    if (options.repair !== true || first.problems.length === 0) return { ...first, repaired: [] };
-    const directories = [...others, ...(await unpackedImages(cli))];
-    const { repaired } = await repairImage(image, first.problems, {
-      ...rewriteOptions(cli, work, true),
-      directories,
-    });
-    return { ...(repaired.length > 0 ? await verifyImage(image, work) : first), repaired };
-  });
+async function allOf(cli: Cli): Promise<string[]> {
+  const { images, damaged } = await list({ home: cli.places.home });
+  return [...images, ...damaged].map(({ path }) => path);
 }
 
-async function unpackedImages(cli: Cli): Promise<string[]> {
-  const directory = join(cli.places.cache, 'unpacked');
-  const names = await readdir(directory).catch(() => [] as string[]);
-  return names.filter((name) => !name.startsWith('.')).map((name) => join(directory, name));
-}
-
-function text(cli: Cli, { image, problems, repaired, hasDigests, bytes }: Outcome): string {
+function text(cli: Cli, { image, problems, repaired, hasDigests, bytes }: VerifyResult): string {
   const lines = repaired.map(({ file, from }) => `  ${file}: repaired from ${from}`);
   lines.push(
-    ...problems.map(({ file, message }: Problem) =>
+    ...problems.map(({ file, message }) =>
       message.includes(file) ? `  ${message}` : `  ${file}: ${message}`,
     ),
   );

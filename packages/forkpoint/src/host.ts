@@ -1,0 +1,12 @@
+// `forkpoint/host`: images from outside of any program.
+export {
+  compress,
+  decompress,
+  diff,
+  flatten,
+  inspect,
+  list,
+  openImage,
+  upgrade,
+  verify,
+} from '@forkpoint/supervisor/host';

@@ -1,0 +1,5 @@
+// The public part, and what only the command line needs beside it.
+export * from './public.ts';
+export { unpack } from './unpack.ts';
+export { listedImage, viewStore } from './view.ts';
+export type { StoreView } from './view.ts';
