@@ -24,6 +24,7 @@ struct pod {
   int lingering;  // the worker has more to do than its request, also after the program's end
   // The worker of the checkpoint under way.
   pid_t worker;
+  int worker_status;  // of the last one that has ended
   int to_worker, from_worker;
   char buffer[WORKER_BUFFER];
   size_t buffered;
@@ -34,6 +35,7 @@ struct pod {
   // CRIU under way.
   pid_t criu;
   long long criu_started, criu_deadline;
+  int criu_given_up;  // its result is of no use; it only has to let the program go
   int stopped;  // a dump has left the program stopped
   int taken[SCM_FDS_MAX];  // the program's descriptors that its children shall have
   size_t takes;
@@ -77,6 +79,7 @@ void tell_worker(const char *key, size_t count, char **fields);
 void add_waiting(const char *path);
 void read_worker(void);
 void worker_ended(int status);
+void dump_is_late(void);
 void dump_ended(const char *status);
 void next_request(void);
 

@@ -113,7 +113,7 @@ static void note_asker(const char *op, long pid) {
 }
 
 void next_request(void) {
-  if (pod.program_gone || pod.worker != 0 || pod.queued == 0) return;
+  if (pod.program_gone || pod.worker != 0 || pod.criu != 0 || pod.queued == 0) return;
   char *line = pod.queue[0], op[32];
   memmove(pod.queue, pod.queue + 1, --pod.queued * sizeof *pod.queue);
   pod.asker = 0;
@@ -343,12 +343,7 @@ void supervise(void) {
     if (fds[1].revents != 0) read_requests();
     if (fds[3].revents != 0) read_link();
     if (fds[0].revents != 0) read_signals();
-    if (pod.criu != 0 && now_ms(CLOCK_MONOTONIC) >= pod.criu_deadline) {
-      pid_t criu = pod.criu;
-      kill(criu, SIGKILL);
-      waitpid(criu, NULL, 0);
-      dump_ended("timeout");
-    }
+    if (pod.criu != 0 && now_ms(CLOCK_MONOTONIC) >= pod.criu_deadline) dump_is_late();
   }
   end_pod();
 }

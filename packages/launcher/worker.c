@@ -10,12 +10,16 @@
 #include <string.h>
 #include <sys/ioctl.h>
 #include <sys/prctl.h>
+#include <sys/resource.h>
 #include <sys/signalfd.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/wait.h>
 #include <time.h>
 #include <unistd.h>
+
+// Longest time in milliseconds for CRIU to let the program go once its result is of no use any more.
+#define LET_GO_MS 20000
 
 void tell_worker(const char *first, size_t count, char **fields) {
   struct text text = {0};
@@ -83,15 +87,41 @@ void add_waiting(const char *path) {
 
 static void start_dump(const struct record *record) {
   long limit = record->count > 0 ? atol(record->field[0]) : 0;
+  pod.criu_given_up = 0;
   pod.criu = fork();
-  if (pod.criu == 0) pod_exec_criu(pod.run, "dump", record->count - 1, record->field + 1);
+  if (pod.criu == 0) {
+    signal(SIGXFSZ, SIG_IGN);  // See give_up_dump.
+    pod_exec_criu(pod.run, "dump", record->count - 1, record->field + 1);
+  }
   pod.criu_started = now_ms(CLOCK_MONOTONIC);
   pod.criu_deadline = pod.criu_started + (limit > 0 ? limit : pod.run->timeout_ms);
   for (size_t i = 0; i < record->count; i++) pod.stopped |= strcmp(record->field[i], "--leave-stopped") == 0;
 }
 
+// Nobody wants the result any more. A CRIU that is killed leaves the program with whatever it was just doing in there: code
+// of its own in place of the program's, of which that dies. So its next write to the image fails, as on a full disk, and it
+// lets the program go by itself.
+static void give_up_dump(void) {
+  struct rlimit nothing = {0, 0};
+  pod.criu_given_up = 1;
+  pod.criu_deadline = now_ms(CLOCK_MONOTONIC) + LET_GO_MS;
+  if (prlimit(pod.criu, RLIMIT_FSIZE, &nothing, NULL) != 0) warn("CRIU cannot be given up and has to be waited for:");
+}
+
+void dump_is_late(void) {
+  if (!pod.criu_given_up) {
+    give_up_dump();
+  } else {
+    kill(pod.criu, SIGKILL);
+    pod.criu_deadline = now_ms(CLOCK_MONOTONIC) + LET_GO_MS;
+  }
+}
+
+static void clear_up(void);
+
 void dump_ended(const char *status) {
   char milliseconds[32];
+  if (pod.criu_given_up) status = "timeout";
   snprintf(milliseconds, sizeof milliseconds, "%lld", now_ms(CLOCK_MONOTONIC) - pod.criu_started);
   char *fields[] = {(char *)status, milliseconds};
   pod.criu = 0;
@@ -100,7 +130,8 @@ void dump_ended(const char *status) {
     kill(-1, SIGCONT);
     pod.stopped = 0;
   }
-  tell_worker("dumped", 2, fields);
+  if (pod.worker != 0) tell_worker("dumped", 2, fields);
+  else clear_up();
 }
 
 void reply(int result) {
@@ -196,22 +227,9 @@ static void answer_outside(int status) {
   free(draft);
 }
 
-void worker_ended(int status) {
-  pod.worker = pod.lingering = 0;
-  while (pod.from_worker >= 0) {
-    size_t before = pod.buffered;
-    read_worker();
-    if (pod.from_worker >= 0 && pod.buffered == before) break;
-  }
-  if (pod.from_worker >= 0) close(pod.from_worker);
-  if (pod.to_worker >= 0) close(pod.to_worker);
-  pod.to_worker = pod.from_worker = -1;
-  // Reaped here: its end must not answer the next worker, which must not find it in the pod either.
-  if (pod.criu != 0) {
-    kill(pod.criu, SIGKILL);
-    waitpid(pod.criu, NULL, 0);
-    pod.criu = 0;
-  }
+// What is left to do for a worker that has ended, once CRIU has too: the next worker must not find that in the pod.
+static void clear_up(void) {
+  int status = pod.worker_status;
   drop_descriptors();
   if (status != 0) remove_forks();
   if (pod.stopped && !pod.published) kill(-1, SIGCONT);
@@ -227,3 +245,17 @@ void worker_ended(int status) {
   next_request();
 }
 
+void worker_ended(int status) {
+  pod.worker = pod.lingering = 0;
+  pod.worker_status = status;
+  while (pod.from_worker >= 0) {
+    size_t before = pod.buffered;
+    read_worker();
+    if (pod.from_worker >= 0 && pod.buffered == before) break;
+  }
+  if (pod.from_worker >= 0) close(pod.from_worker);
+  if (pod.to_worker >= 0) close(pod.to_worker);
+  pod.to_worker = pod.from_worker = -1;
+  if (pod.criu != 0) give_up_dump();
+  else clear_up();
+}
