@@ -1,5 +1,5 @@
 // Set-up, checks and all tests. Usage: npm test; npm run test:unit|test:engine|test:languages [-- FILE...]
-// The last line is `N passed, N failed`.
+// What failed is told once more at the end; the last line is `N passed, N failed`.
 import { spawn, spawnSync } from 'node:child_process';
 import {
   cpSync,
@@ -15,6 +15,7 @@ import {
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { failuresOf } from './lib/tap.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
@@ -22,6 +23,7 @@ const [part = 'all', ...files] = process.argv.slice(2);
 const node = join(root, 'node_modules/node24/bin/node');
 let passed = 0;
 let failed = 0;
+const failures = [];
 
 /** Starts a process and resolves to its exit code; with `isQuiet` its output is shown once it has ended. */
 function finish(argv, { env, isQuiet }) {
@@ -56,6 +58,7 @@ async function run(name, patterns, { env = {}, flags = [], isQuiet = false } = {
   const figure = (key) => Number(new RegExp(`^# ${key} (\\d+)`, 'm').exec(text)?.[1] ?? 0);
   const bad = figure('fail') + figure('cancelled') + figure('skipped') + figure('todo');
   passed += figure('pass');
+  failures.push(...failuresOf(text));
   // A runner that dies without a report has failed, and so has one that ran nothing.
   failed += Math.max(bad, status === 0 && figure('pass') > 0 ? 0 : 1);
   rmSync(directory, { recursive: true, force: true });
@@ -182,5 +185,7 @@ if (part === 'all' || part === 'unit') await unitTests();
 if (part === 'all') await Promise.all([engineTests(), fuzz()]);
 if (part === 'engine') await engineTests();
 if (part === 'all' || part === 'languages') await languageTests();
+for (const { name, location, error } of failures)
+  console.log(`\nfailed: ${name} (${location.replace(`${root}/`, '')})\n${error}`);
 console.log(`\n${passed} passed, ${failed} failed`);
 process.exitCode = failed === 0 ? 0 : 1;

@@ -184,12 +184,11 @@ describe('when a checkpoint fails', () => {
     assert.ok(busy !== undefined);
     process.kill(busy, 'SIGWINCH');
     await logged(person, id, /^busy$/m);
-    const began = Date.now();
+    // Without the limit it would wait for half a minute.
     failed(
-      await person.finish(['checkpoint', id, './never', '--timeout', '1']),
+      await person.finish(['checkpoint', id, './never', '--timeout', '1'], { timeoutMs: 20_000 }),
       new RegExp(`process ${child}\\b`),
     );
-    assert.ok(Date.now() - began < 5000, `${Date.now() - began} ms`);
     await beat(person, id);
     assert.deepEqual(leftovers(person.scratch), []);
     await person.finish(['kill', id, '--signal', 'KILL']);

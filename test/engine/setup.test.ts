@@ -97,13 +97,11 @@ test(
   },
 );
 
-test('a second set-up needs no network and hardly any time', async () => {
-  const began = Date.now();
+test('a second set-up needs no network and does no work', async () => {
   const { result, lines } = await start(SETUP, { FORKPOINT_DEBIAN_MIRROR: 'http://127.0.0.1:9/debian' })
     .ended;
   assert.equal(result['source'], 'present');
   assert.deepEqual(lines, ['']);
-  assert.ok(Date.now() - began < 5000);
 });
 
 test('CRIU’s own check is content with what was fetched', async () => {

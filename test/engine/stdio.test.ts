@@ -263,11 +263,12 @@ describe('a program’s life and death', () => {
     const foreground = person.forkpoint(['run', '--name', 'fore', '--', ...program]);
     await foreground.output(/up/);
     const [fore] = await living(person);
-    const pids = fore?.processes.map(({ hostPid }) => hostPid) ?? [];
-    assert.ok(pids.length > 0 && pids.every(isAlive));
+    // The loop's sleeps come and go.
+    const pids = [fore?.hostPid ?? 0];
+    assert.ok(pids.every(isAlive));
     foreground.child.kill('SIGKILL');
     await gone(pids, 'the program');
-    assert.deepEqual(await living(person), []);
+    await eventually(async () => ((await living(person)).length === 0 ? true : undefined), 'its end in ps');
     const starter = person.start([
       'setsid',
       'sh',

@@ -6,7 +6,9 @@ import { command, detach, logged, shell } from './pods.ts';
 
 /** Starts a shell line on a terminal; what is written to the child's stdin is typed there. */
 function typing(person: Person, line: string): Running {
-  return person.start(['script', '-q', '-e', '-c', line, '/dev/null'], { env: { TERM: 'xterm', PS1: '> ' } });
+  return person.start(['script', '-q', '-e', '-c', line, '/dev/null'], {
+    env: { TERM: 'xterm', PS1: 'ready$ ' },
+  });
 }
 
 function type(running: Running, text: string): void {
@@ -80,7 +82,7 @@ describe('a program in the foreground of a shell', () => {
       await ticked();
       type(bash, '\x03');
       // What is typed before the prompt is back is read by the command.
-      await bash.output(/\^C[^]*\$ $/);
+      await bash.output(/\^C[^]*ready\$ $/);
       type(bash, 'echo "ended with $?"\n');
       await bash.output(/ended with 130/);
       type(bash, 'exit\n');
@@ -100,7 +102,7 @@ describe('a program in the foreground of a shell', () => {
     type(bash, 'hello cat\n');
     await bash.output(/hello cat[^]*hello cat/);
     type(bash, '\x04');
-    await bash.output(/hello cat[^]*hello cat[^]*\$ $/);
+    await bash.output(/hello cat[^]*hello cat[^]*ready\$ $/);
     type(bash, 'exit\n');
     assert.equal((await bash.end()).code, 0, bash.stdout);
   });

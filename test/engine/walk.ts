@@ -142,10 +142,10 @@ export async function pairNamed(person: Person, name: string, outer?: Running): 
 
 /** Looks without a pause, because what is looked for is over in milliseconds; undefined when it did not come. */
 function spin<T>(look: () => T | undefined): T | undefined {
-  const deadline = Date.now() + SPIN_MS;
+  const deadline = performance.now() + SPIN_MS;
   for (;;) {
     const found = look();
-    if (found !== undefined || Date.now() > deadline) return found;
+    if (found !== undefined || performance.now() > deadline) return found;
   }
 }
 
@@ -156,6 +156,17 @@ export function signal(pid: number, name: NodeJS.Signals): void {
     process.kill(pid, name);
   } catch {
     // It has ended by itself.
+  }
+}
+
+/** The letter of a process's state; empty when it is gone. */
+function stateOf(pid: number): string {
+  try {
+    const stat = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return stat[stat.lastIndexOf(')') + 2] ?? '';
+  } catch {
+    // It has ended in between.
+    return '';
   }
 }
 
@@ -181,25 +192,52 @@ export async function haltAt(
   begin: () => void,
   tries = 5,
 ): Promise<Halted> {
-  const { launcher } = pair;
   const shut = join(person.scratch, 'shut');
-  const stopped = new Set<number>();
-  const stop = (pid: number): void => {
-    stopped.add(pid);
+  const brake = new Brake(shut);
+  try {
+    const halted = await advance(person, pair, { step, begin, shut, brake });
+    if (halted !== undefined) return { ...halted, release: () => brake.release() };
+  } catch (error) {
+    // Nobody stays halted behind a failed test.
+    brake.release();
+    throw error;
+  }
+  if (tries === 1) throw new Error('CRIU was not seen at its work');
+  return await haltAt(person, pair, step, begin, tries - 1);
+}
+
+/** Stops processes, and lets go those that it has stopped. */
+class Brake {
+  readonly #stopped = new Set<number>();
+  readonly #shut: string;
+
+  constructor(shut: string) {
+    this.#shut = shut;
+  }
+
+  stop(pid: number): void {
+    this.#stopped.add(pid);
     signal(pid, 'SIGSTOP');
-  };
-  const go = (pid: number): void => {
-    stopped.delete(pid);
+  }
+
+  go(pid: number): void {
+    this.#stopped.delete(pid);
     signal(pid, 'SIGCONT');
-  };
-  const halted = (worker: number, criu = 0): Halted => ({
-    worker,
-    criu,
-    release: () => {
-      rmSync(shut, { force: true });
-      for (const pid of stopped) go(pid);
-    },
-  });
+  }
+
+  release(): void {
+    rmSync(this.#shut, { force: true });
+    for (const pid of this.#stopped) this.go(pid);
+  }
+}
+
+/** Returns who is halted at the step, or undefined when the dump was over before it was seen. */
+async function advance(
+  person: Person,
+  pair: Pair,
+  { step, begin, shut, brake }: { step: Step; begin: () => void; shut: string; brake: Brake },
+): Promise<Omit<Halted, 'release'> | undefined> {
+  const { launcher } = pair;
   const hooks = (what: string): number => [...pair.log().matchAll(new RegExp(`^hook ${what}$`, 'gm'))].length;
   const [begun, ended] = [hooks('begins'), hooks('ends')];
   writeFileSync(shut, '');
@@ -207,17 +245,17 @@ export async function haltAt(
   begin();
   const worker = await eventually(() => helperOf(launcher, /worker\.cjs/), 'the worker');
   if (step === 'prepare') {
-    stop(worker);
-    return halted(worker);
+    brake.stop(worker);
+    return { worker, criu: 0 };
   }
   await eventually(() => (hooks('begins') > begun ? true : undefined), 'the hook');
-  if (step === 'hooks') return halted(worker);
-  stop(worker);
+  if (step === 'hooks') return { worker, criu: 0 };
+  brake.stop(worker);
   rmSync(shut);
   await eventually(() => (hooks('ends') > ended ? true : undefined), 'the end of the hook');
-  if (step === 'ready') return halted(worker);
+  if (step === 'ready') return { worker, criu: 0 };
   const [root = 0] = pairOf(pair);
-  go(worker);
+  brake.go(worker);
   const criu = spin(() => {
     if (!isAlive(worker)) return 0;
     return isTraced(root) ? helperOf(launcher, / dump /) : undefined;
@@ -226,21 +264,21 @@ export async function haltAt(
     // On a busy machine a dump may be over before it is seen; then the next one is looked at. The worker lives on to read
     // what it has written, and would be taken for the next one.
     await eventually(() => (isAlive(worker) ? undefined : true), 'the end of the worker', 60_000);
-    if (tries === 1) throw new Error('CRIU was not seen at its work');
-    return await haltAt(person, pair, step, begin, tries - 1);
+    return undefined;
   }
-  stop(criu);
-  if (step === 'dump') return halted(worker, criu);
-  stop(worker);
-  go(criu);
-  // Not only ended but reaped: then the launcher has told the worker.
+  brake.stop(criu);
+  if (step === 'dump') return { worker, criu };
+  brake.stop(worker);
+  brake.go(criu);
   await eventually(() => (existsSync(`/proc/${criu}`) ? undefined : true), 'the end of CRIU');
-  if (step === 'rewrite') return halted(worker);
-  stop(launcher);
-  go(worker);
+  if (step === 'rewrite') return { worker, criu: 0 };
+  // It has reaped CRIU, and then tells the worker, before it sleeps again: a worker that was not told would wait for ever.
+  await eventually(() => (stateOf(launcher) === 'S' ? true : undefined), 'the launcher at rest');
+  brake.stop(launcher);
+  brake.go(worker);
   await eventually(() => {
     const [draft = ''] = drafts(person, pair.id);
     return existsSync(join(person.scratch, draft, 'restore')) ? true : undefined;
   }, 'the image being complete');
-  return halted(worker);
+  return { worker, criu: 0 };
 }

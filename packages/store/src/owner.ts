@@ -19,7 +19,9 @@ export async function isOwnerOver(owner: string, runs: string): Promise<boolean 
   if (pid !== undefined) {
     // Pids of another container mean nothing here.
     if (namespace !== pidNamespace()) return undefined;
-    return (await processFacts(Number(pid)))?.start !== start;
+    const facts = await processFacts(Number(pid));
+    // The pid 1 of many a container reaps nobody, so that the dead stay there as zombies.
+    return facts === undefined || facts.start !== start || facts.state === 'Z';
   }
   if (!isId(owner)) return undefined;
   const run = await readRun(join(runs, owner)).catch(() => undefined);

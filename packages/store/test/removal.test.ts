@@ -1,4 +1,6 @@
 import assert from 'node:assert/strict';
+import { spawn } from 'node:child_process';
+import { once } from 'node:events';
 import {
   existsSync,
   linkSync,
@@ -12,6 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
+import { eventually } from '@forkpoint/testkit';
 import {
   ByteCount,
   ensureHome,
@@ -155,4 +158,21 @@ test('what dead owners have left goes, what living ones are making stays, and so
   assert.deepEqual(readdirSync(at.images).sort(), [living, elsewhere, 'kept'].sort());
   assert.equal(await isOwnerOver(await ownOwner(), at.runs), false);
   rmSync(at.home, { recursive: true });
+});
+
+test('an owner that has died is over, though its parent never asked for its end', async () => {
+  // exec(1) leaves sleep(1) with a child that it knows nothing of, as in a container whose pid 1 reaps nobody.
+  const parent = spawn('sh', ['-c', 'read x & echo $!; exec sleep 60'], {
+    stdio: ['ignore', 'pipe', 'ignore'],
+  });
+  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const pid = Number(line.toString());
+  const stat = (): string[] => {
+    const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
+    return text.slice(text.lastIndexOf(')') + 2).split(' ');
+  };
+  await eventually(() => (stat()[0] === 'Z' ? true : undefined), 'the end of the child');
+  const namespace = (await ownOwner()).split('-')[2];
+  assert.equal(await isOwnerOver(`p${pid}-${stat()[19]}-${namespace}`, '/nowhere'), true);
+  parent.kill();
 });

@@ -55,6 +55,8 @@ export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
     XDG_DATA_HOME: undefined,
     NODE_OPTIONS: undefined,
     NO_COLOR: '1',
+    // script(1) runs its line by it, and the one of whoever runs the tests may be any, or none.
+    SHELL: '/bin/sh',
   };
   const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
     new Running([...prefix, ...argv], {
