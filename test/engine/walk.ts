@@ -7,6 +7,7 @@ import {
   readdirSync,
   readFileSync,
   rmSync,
+  statSync,
   writeFileSync,
   writeSync,
 } from 'node:fs';
@@ -172,13 +173,22 @@ function stateOf(pid: number): string {
 
 const helperOf = (launcher: number, pattern: RegExp): number | undefined =>
   childrenOf(launcher).find((pid) => pattern.test(commandOf(pid)));
-const isTraced = (pid: number): boolean => {
-  try {
-    return !/^TracerPid:\t0$/m.test(readFileSync(`/proc/${pid}/status`, 'utf8'));
-  } catch {
-    return false;
+/**
+ * Whether CRIU writes a process's memory. From its first pages on the code that it has put there ends by itself when CRIU
+ * does; a CRIU that is killed in the instant before leaves a process that nobody can put right (docs/troubleshooting.md).
+ */
+function writesPages(person: Person, pair: Pair): boolean {
+  for (const draft of drafts(person, pair.id)) {
+    try {
+      for (const name of readdirSync(join(person.scratch, draft)))
+        if (name.startsWith('pages-') && statSync(join(person.scratch, draft, name)).size > 1 << 20)
+          return true;
+    } catch {
+      // It has been put in its place in between.
+    }
   }
-};
+  return false;
+}
 
 /**
  * Brings a checkpoint that is asked for with `begin` to a step and holds it there: the child's hook waits for a file, and
@@ -254,11 +264,10 @@ async function advance(
   rmSync(shut);
   await eventually(() => (hooks('ends') > ended ? true : undefined), 'the end of the hook');
   if (step === 'ready') return { worker, criu: 0 };
-  const [root = 0] = pairOf(pair);
   brake.go(worker);
   const criu = spin(() => {
     if (!isAlive(worker)) return 0;
-    return isTraced(root) ? helperOf(launcher, / dump /) : undefined;
+    return writesPages(person, pair) ? helperOf(launcher, / dump /) : undefined;
   });
   if (criu === undefined || criu === 0) {
     // On a busy machine a dump may be over before it is seen; then the next one is looked at. The worker lives on to read
