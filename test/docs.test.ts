@@ -89,7 +89,14 @@ test('every option that stands alone in the pages belongs to some verb, or to an
     if (verb !== 'help' && verb !== 'forkpoint')
       for (const option of optionsOf(await help([verb]))) all.add(option);
   }
-  const foreign = new Set(['--security-opt', '--privileged', '--no-sandbox', '--inherit-fd']);
+  const foreign = new Set([
+    '--security-opt',
+    '--privileged',
+    '--user',
+    '--cap-drop',
+    '--no-sandbox',
+    '--inherit-fd',
+  ]);
   for (const { path, text } of pages) {
     for (const [, option = ''] of text.matchAll(/`(--[a-z][a-z-]*)(?:[ =][^`]*)?`/g)) {
       assert.ok(all.has(option) || foreign.has(option), `${path}: no verb has the option ${option}`);

@@ -23,6 +23,8 @@
 #include <time.h>
 #include <unistd.h>
 
+#define UNMASK "Start the container with --security-opt unmask=ALL (podman) or systempaths=unconfined (Docker)"
+
 struct pod pod;
 
 // Before the program runs a failure ends the pod with a message for the caller.
@@ -46,7 +48,7 @@ static void mount_pod(struct run *run) {
   if (unshare(CLONE_NEWNS) != 0) fail(EXIT_OURS, "cannot make a mount namespace:");
   if (mount("none", "/", NULL, MS_REC | MS_PRIVATE, NULL) != 0) fail(EXIT_OURS, "cannot make the pod's mounts private:");
   if (mount("proc", "/proc", "proc", MS_NOSUID | MS_NODEV | MS_NOEXEC, NULL) != 0)
-    fail(EXIT_OURS, "cannot mount /proc in the pod (a container that masks parts of /proc forbids it):");
+    fail(EXIT_OURS, "cannot mount /proc in the pod, which a container that masks parts of /proc forbids: %s\nHint: " UNMASK, strerror(errno));
   // CRIU cannot restore a terminal of the host's devpts rootless ("Can't setup uid"), one of the pod's own it can.
   if (mount("devpts", "/dev/pts", "devpts", MS_NOSUID | MS_NOEXEC, "newinstance,ptmxmode=0666,mode=0620") == 0) {
     struct stat ptmx;

@@ -117,7 +117,7 @@ export async function explainReason(handover: Handover, found: readonly Finding[
       ...(!isUnderstood
         ? []
         : [{ message: log.reason ?? '', ...(log.hint === null ? {} : { hint: log.hint }) }]),
-      { message: failureText(reason) },
+      failureOf(reason),
       ...lines.map((message) => ({ message })),
     ].map((finding) => ({ kind: 'engine', ...finding }));
   }
@@ -150,11 +150,14 @@ async function dropRun({ runs }: Handover, dir: string): Promise<void> {
 }
 
 /** Says what the launcher means by `restore engine STATUS`, `restore timeout MS` and `restore pids BASE`; other text speaks for itself. */
-function failureText(reason: string): string {
+function failureOf(reason: string): { message: string; hint?: string } {
   const [, word, value = ''] = /^restore (engine|timeout|pids) (\d+)$/.exec(reason) ?? [];
-  if (word === 'engine') return `CRIU ended with exit code ${value}`;
-  if (word === 'timeout') return `CRIU did not end within ${durationText(Number(value))}`;
-  return word === 'pids' ? `the image has pids up to ${value}, and the pod's pids end earlier` : reason;
+  if (word === 'engine') return { message: `CRIU ended with exit code ${value}` };
+  if (word === 'timeout') return { message: `CRIU did not end within ${durationText(Number(value))}` };
+  if (word === 'pids')
+    return { message: `the image has pids up to ${value}, and the pod's pids end earlier` };
+  const [message = '', hint] = reason.split('\nHint: ');
+  return { message, ...(hint === undefined ? {} : { hint }) };
 }
 
 function keep(finding: Finding, handover: Handover): boolean {

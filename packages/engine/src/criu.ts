@@ -1,6 +1,7 @@
 import { accessSync, constants, statSync } from 'node:fs';
 import { delimiter, join } from 'node:path';
 import { lastLine, runCommand } from './command.ts';
+import { readProc } from './doctor-row.ts';
 import { EngineError, errorCode } from './error.ts';
 
 /** The oldest CRIU that works: 4.1 cannot dump inet sockets on Linux 6.16 and newer, nor guarded thread stacks. */
@@ -14,6 +15,7 @@ export interface CriuCheck {
 }
 
 const CALL_TIMEOUT_MS = 30_000;
+const CAP_SYS_ADMIN = 21n;
 const EXTRA_DIRECTORIES = ['/usr/local/sbin', '/usr/sbin', '/sbin'];
 /** What a rootless pod cannot do without, as `criu check --feature` names it. */
 const FEATURES = ['timens', 'clone3_set_tid', 'ns_pid', 'userns', 'mnt_id', 'can_map_vdso'];
@@ -112,9 +114,13 @@ export async function hasFeature(
   return result.exitCode === 0;
 }
 
-/** What runs CRIU with capabilities: root has them. */
+/** What runs CRIU with capabilities: root has them, unless a container has taken them away. */
 function inside(): string[] {
-  return process.getuid?.() === 0 ? [] : ['unshare', '--user', '--map-root-user', '--'];
+  const capabilities = BigInt(
+    `0x${/^CapEff:\s*([0-9a-f]+)$/m.exec(readProc('/proc/self/status') ?? '')?.[1] ?? '0'}`,
+  );
+  const isAdmin = ((capabilities >> CAP_SYS_ADMIN) & 1n) === 1n;
+  return isAdmin ? [] : ['unshare', '--user', '--map-root-user', '--'];
 }
 
 function isExecutable(path: string): boolean {

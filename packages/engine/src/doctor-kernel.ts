@@ -35,6 +35,7 @@ export async function kernelRows(): Promise<DoctorRow[]> {
       existsSync('/proc/self/timens_offsets') ? 'the clocks of a pod can be set' : 'this kernel has none',
       'use a kernel with CONFIG_TIME_NS (Linux 5.6 or newer)',
     ),
+    surroundings(existsSync, process.env),
     seccomp(),
     tracing(),
     pidLimit(),
@@ -112,13 +113,44 @@ async function userNamespaces(): Promise<DoctorRow> {
   );
 }
 
+/** What is around this process, since what it needs is said in its words. */
+export function surroundings(
+  exists: (path: string) => boolean,
+  env: Readonly<Record<string, string | undefined>>,
+): DoctorRow {
+  const isPodman = exists('/run/.containerenv');
+  const options = `--security-opt seccomp=unconfined --security-opt ${isPodman ? 'unmask=ALL' : 'systempaths=unconfined'}`;
+  const kinds: [boolean, string][] = [
+    [isPodman, `podman; it needs ${options}`],
+    [!isPodman && exists('/.dockerenv'), `Docker; it needs ${options}`],
+    [
+      exists('/run/systemd/container'),
+      'a container of systemd, which must allow user namespaces and mounts in them',
+    ],
+    [
+      env['GITHUB_ACTIONS'] === 'true',
+      'GitHub Actions; a job with `container:` needs the same options as Docker',
+    ],
+    [
+      env['INVOCATION_ID'] !== undefined,
+      'a service of systemd; RestrictNamespaces=, SystemCallFilter= and ProtectProc= must be off',
+    ],
+  ];
+  const found = kinds.filter(([is]) => is).map(([, text]) => text);
+  return row(
+    'surroundings',
+    true,
+    found.length === 0 ? 'no container that can be recognised' : found.join('; '),
+  );
+}
+
 function seccomp(): DoctorRow {
   const mode = /^Seccomp:\s*(\d)/m.exec(readProc('/proc/self/status') ?? '')?.[1] ?? '0';
-  // Programs inherit the filter, and only root may suspend one while CRIU works (ptrace(2), PTRACE_O_SUSPEND_SECCOMP).
-  const isRoot = process.getuid?.() === 0;
+  // Programs inherit the filter, and only the machine's own root may suspend one while CRIU works, which nobody is in a
+  // pod (ptrace(2), PTRACE_O_SUSPEND_SECCOMP).
   return row(
     'seccomp',
-    mode === '0' || isRoot,
+    mode === '0',
     mode === '0' ? 'no filter' : 'this process runs under a seccomp filter, which its programs inherit',
     'start the container or service without a seccomp filter (--security-opt seccomp=unconfined)',
   );

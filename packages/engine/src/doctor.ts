@@ -23,16 +23,18 @@ const MINIMUM_NODE = '20.19';
 const MINIMUM_FREE_BYTES = 512 << 20;
 const CALL_TIMEOUT_MS = 20_000;
 const SETUP_HINT = 'run `forkpoint setup`';
+/** A container that covers parts of /proc, or shows them read-only, forbids a pod to have a /proc of its own. */
+const UNMASK =
+  'start the container with its /proc uncovered: --security-opt unmask=ALL (podman) or systempaths=unconfined (Docker)';
 /** What `launcher probe` may report, and what to do when it fails. */
 const PROBE_HINTS: Readonly<Record<string, string>> = {
   userns: 'see the row "user namespaces"',
-  mount:
-    'let this container mount file systems in its own user namespace (--security-opt seccomp=unconfined)',
+  mount: UNMASK,
   timens: 'use a kernel with CONFIG_TIME_NS',
   pidfd_getfd: 'use Linux 5.6 or newer, without a seccomp filter that forbids pidfd_getfd',
   ptrace: 'set kernel.yama.ptrace_scope to 1 or less',
   kcmp: 'use a kernel with CONFIG_KCMP, without a seccomp filter that forbids kcmp',
-  ns_last_pid: 'use a kernel with CONFIG_CHECKPOINT_RESTORE',
+  ns_last_pid: UNMASK,
 };
 const COUNT_RINGS =
   'setTimeout(() => { const fs = require("fs"); let n = 0;' +

@@ -4,6 +4,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { after, test } from 'node:test';
 import { doctor } from '../src/index.ts';
+import { surroundings } from '../src/doctor-kernel.ts';
 import { parseProbe } from '../src/doctor.ts';
 
 const directory = mkdtempSync(join(tmpdir(), 'forkpoint-doctor-'));
@@ -55,4 +56,14 @@ test('the answers of `launcher probe` become rows', () => {
     ],
   );
   assert.match(rows[1]?.hint ?? '', /pidfd_getfd/);
+});
+
+test('containers and services are recognised, with what each of them needs', () => {
+  const told = (files: readonly string[], env: Record<string, string> = {}): string =>
+    surroundings((path) => files.includes(path), env).detail;
+  assert.match(told(['/run/.containerenv', '/.dockerenv']), /^podman; .*seccomp=unconfined .*unmask=ALL$/);
+  assert.match(told(['/.dockerenv']), /^Docker; .*seccomp=unconfined .*systempaths=unconfined$/);
+  assert.match(told(['/.dockerenv'], { GITHUB_ACTIONS: 'true' }), /^Docker; .*; GitHub Actions; /);
+  assert.match(told([], { INVOCATION_ID: '1' }), /^a service of systemd; /);
+  assert.equal(told([]), 'no container that can be recognised');
 });

@@ -36,7 +36,7 @@ function statusFindings(pid: number): Resource[] {
     findings.push({
       pid,
       kind: 'seccomp',
-      what: `process ${pid} runs under a seccomp filter, which cannot be lifted rootless`,
+      what: `process ${pid} runs under a seccomp filter, which cannot be lifted rootless: ${filterOf()}`,
     });
   }
   // Of a process that has ended since the list was read there is no link.
@@ -57,6 +57,13 @@ function statusFindings(pid: number): Resource[] {
     });
   }
   return findings;
+}
+
+/** A filter that the worker has as well comes from outside of the pod. */
+function filterOf(): string {
+  return /^Seccomp:\s*0$/m.test(readText('/proc/self/status') ?? '')
+    ? 'switch the sandbox of the program off'
+    : 'start the container or service without one (--security-opt seccomp=unconfined)';
 }
 
 // Mappings of files that no longer exist under their name cannot be dumped rootless (no CAP_SYS_ADMIN for map_files).
