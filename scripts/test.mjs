@@ -148,7 +148,8 @@ async function unitTests() {
 /** Real programs and the real engine. Two at a time: each starts processes of its own, and the machine is small. */
 async function engineTests() {
   const { engine, remove } = lendEngine();
-  // Walks through hundreds of cases, and what compiles C, need no engine but more time than unit tests have.
+  // Walks through hundreds of cases, what compiles C and what starts many processes need no engine, but more time than
+  // unit tests have.
   const patterns = files.length > 0 ? files : ['test/engine/*.test.ts', 'packages/*/test/walks/*.test.ts'];
   await run('engine tests', patterns, {
     env: { FORKPOINT_TEST_ENGINE: engine },

@@ -121,3 +121,43 @@ async function runHere(
   const code = await runCommandLine(cli, words, '1.2.3');
   return { code, out, err };
 }
+
+/** A manifest with one TCP slot. */
+export const MANIFEST = {
+  formatVersion: 1,
+  id: 'aaaaaaaaaaaa',
+  parentId: null,
+  generation: 0,
+  createdAt: '2026-01-01T00:00:00.000Z',
+  command: ['node'],
+  cwd: '/',
+  runtime: null,
+  host: { arch: 'x86_64', cpu: [], kernel: '6', glibc: null },
+  engine: { criu: '4.2', forkpoint: '0' },
+  processes: [{ pid: 2, parentPid: 1, threads: [2], command: ['node'] }],
+  slots: [
+    {
+      id: 'web',
+      kind: 'tcp',
+      key: 'k',
+      flags: 2,
+      isPollable: true,
+      fds: [],
+      family: 4,
+      address: '127.0.0.1',
+      port: 3000,
+      backlog: 5,
+      options: [],
+    },
+  ],
+  clocks: { takenMs: 0, monotonic: { seconds: 1, nanoseconds: 0 }, boottime: { seconds: 1, nanoseconds: 0 } },
+  files: [],
+  layers: [],
+  labels: {},
+  warmup: null,
+  score: null,
+  reseed: false,
+  origin: { run: 'bbbbbbbbbbbb', name: 'x' },
+  controlDirectory: '/x',
+  members: [],
+};

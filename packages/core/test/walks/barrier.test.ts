@@ -2,8 +2,8 @@ import assert from 'node:assert/strict';
 import { after, describe, test } from 'node:test';
 import type { TestContext } from 'node:test';
 
-import { buildLibrary, Fixture, NODES } from './built-library.ts';
-import { FakeLauncher } from './fake-launcher.ts';
+import { buildLibrary, Fixture, NODES } from '../built-library.ts';
+import { FakeLauncher } from '../fake-launcher.ts';
 
 const library = buildLibrary();
 after(() => library.remove());
