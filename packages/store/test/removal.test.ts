@@ -13,6 +13,7 @@ import {
   writeFileSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import type { Readable, Writable } from 'node:stream';
 import { test } from 'node:test';
 import { eventually } from '@forkpoint/testkit';
 import {
@@ -161,16 +162,19 @@ test('what dead owners have left goes, what living ones are making stays, and so
 });
 
 test('an owner that has died is over, though its parent never asked for its end', async () => {
-  // exec(1) leaves sleep(1) with a child that it knows nothing of, as in a container whose pid 1 reaps nobody.
-  const parent = spawn('sh', ['-c', 'read x & echo $!; exec sleep 60'], {
-    stdio: ['ignore', 'pipe', 'ignore'],
+  // exec leaves sleep(1) with a child that it knows nothing of, as in a container whose pid 1 reaps nobody.
+  const parent = spawn('sh', ['-c', 'read x <&3 & echo $!; exec 3<&-; exec sleep 60'], {
+    stdio: ['ignore', 'pipe', 'ignore', 'pipe'],
   });
-  const [line] = (await once(parent.stdout, 'data')) as [Buffer];
+  const [line] = (await once(parent.stdout as Readable, 'data')) as [Buffer];
   const pid = Number(line.toString());
   const stat = (): string[] => {
     const text = readFileSync(`/proc/${pid}/stat`, 'utf8');
     return text.slice(text.lastIndexOf(')') + 2).split(' ');
   };
+  const isSleep = (): boolean => readFileSync(`/proc/${parent.pid}/comm`, 'utf8') === 'sleep\n';
+  await eventually(() => (isSleep() ? true : undefined), 'the start of sleep');
+  (parent.stdio[3] as Writable).end();
   await eventually(() => (stat()[0] === 'Z' ? true : undefined), 'the end of the child');
   const namespace = (await ownOwner()).split('-')[2];
   assert.equal(await isOwnerOver(`p${pid}-${stat()[19]}-${namespace}`, '/nowhere'), true);
