@@ -150,8 +150,14 @@ static void say(const struct run *run, const char *text) {
 }
 
 void child_started(const struct run *run, pid_t inner) {
-  char text[128];
+  char text[128 + 4096];
   failure_fd = -1;
+  for (size_t i = 0; i < run->slots; i++) {
+    const struct slot *slot = &run->slot[i];
+    if (slot->address == NULL || (slot->kind != SLOT_TCP && slot->kind != SLOT_UNIX)) continue;
+    snprintf(text, sizeof text, "slot %s %s\n", slot->id, slot->address);
+    say(run, text);
+  }
   snprintf(text, sizeof text, "started %s %d\n", run->id, (int)inner);
   say(run, text);
 }

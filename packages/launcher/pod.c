@@ -205,10 +205,12 @@ void make_member(long pid) {
   char path[4200];
   snprintf(path, sizeof path, "%s/members/%ld", pod.run->ctl_mount, pid);
   mkdir(path, 0700);
-  char *outcome = join(path, "/outcome", NULL), *park = join(path, "/park", NULL);
-  if (make_fifo(outcome) != 0 || make_fifo(park) != 0) warn("cannot make the FIFOs of member %ld:", pid);
-  free(outcome);
-  free(park);
+  static const char *const fifos[] = {"/outcome", "/park", "/assign"};
+  for (size_t i = 0; i < sizeof fifos / sizeof *fifos; i++) {
+    char *fifo = join(path, fifos[i], NULL);
+    if (make_fifo(fifo) != 0) warn("cannot make the FIFO %s:", fifo);
+    free(fifo);
+  }
 }
 
 // Executes CRIU with the namespace's capabilities; used for dump and restore. The kernel-feature cache that CRIU keeps in

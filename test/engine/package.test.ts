@@ -113,6 +113,7 @@ describe('the published package', () => {
     assert.deepEqual(found.same, []);
     const functions = [
       'compress',
+      'createPool',
       'decompress',
       'diff',
       'flatten',

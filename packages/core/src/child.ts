@@ -21,6 +21,15 @@ export interface BirthKind {
   readonly isDetached: boolean;
   /** Whether the program in the child has to come for its channel before it counts as born. */
   readonly needsChannel: boolean;
+  /** Index of the first child, 0 unless given. */
+  readonly first?: number;
+}
+
+/** What a child's launcher tells of it. */
+interface BirthFacts {
+  readonly id: string;
+  readonly launcherPid: number;
+  readonly addresses: ReadonlyMap<string, string>;
 }
 
 /** A child from its first line on: before it has started, while it runs, and after its end. */
@@ -31,7 +40,7 @@ export class Birth {
   #settle: { resolve: (child: ForkedChild) => void; reject: (error: Error) => void } | undefined;
   readonly #lines = new Map<LineKind, Socket>();
   readonly #kind: BirthKind;
-  #id: string | undefined;
+  #birth: BirthFacts | undefined;
   #text = '';
   #end: ChildEnd | undefined;
   #child: ForkedChild | undefined;
@@ -79,12 +88,14 @@ export class Birth {
     life.on('close', () => this.#ended());
   }
 
-  /** `started ID PID`, `exited CODE SIGNAL`; before the first of these, what its launcher says about a failure. */
+  /** `slot ID ADDRESS`, `started ID PID`, `exited CODE SIGNAL`; before the first of these, what its launcher says about a failure. */
   #read(text: string): void {
     this.#text = (this.#text + text).slice(-TEXT_MAX);
-    const started = /^started (\w+) \d+\n/m.exec(this.#text);
-    if (started !== null && this.#id === undefined) {
-      this.#id = started[1];
+    const started = /^started (\w+) (\d+)\n/m.exec(this.#text);
+    if (started !== null && this.#birth === undefined) {
+      const slots = [...this.#text.matchAll(/^slot (\S+) (.+)$/gm)];
+      const addresses = new Map(slots.map(([, slot = '', address = '']) => [slot, address]));
+      this.#birth = { id: started[1] ?? '', launcherPid: Number(started[2]), addresses };
       this.#bear();
     }
     const exited = /^exited (\d+) (\d+)\n/m.exec(this.#text);
@@ -94,10 +105,15 @@ export class Birth {
   #bear(): void {
     const channel = this.#lines.get('channel') ?? (this.#kind.needsChannel ? undefined : closedSocket());
     const life = this.#lines.get('life');
-    if (this.#settle === undefined || channel === undefined || life === undefined || this.#id === undefined)
+    if (
+      this.#settle === undefined ||
+      channel === undefined ||
+      life === undefined ||
+      this.#birth === undefined
+    )
       return;
     this.#lines.set('channel', channel);
-    this.#child = new ForkedChild(this.#id, this.#lines, this.#kind.isDetached);
+    this.#child = new ForkedChild(this.#birth, this.#lines, this.#kind.isDetached);
     this.#settle.resolve(this.#child);
     this.#settle = undefined;
   }
@@ -107,11 +123,11 @@ export class Birth {
     this.#child?.ended(end);
     if (this.#settle === undefined) return;
     const how = end.signal === null ? `with code ${end.code}` : `by ${end.signal}`;
-    const said = this.#text.replace(/^(started|exited) .*\n/gm, '').trim();
+    const said = this.#text.replace(/^(slot|started|exited) .*\n/gm, '').trim();
     this.fail(
       new CoreError(
         'ERR_FORKPOINT_CHILD',
-        this.#id === undefined && said !== ''
+        this.#birth === undefined && said !== ''
           ? `child ${this.index} could not be started: ${said.replace(/^Error: /, '')}`
           : `child ${this.index} ended ${how} before it went on`,
       ),
@@ -125,6 +141,10 @@ export class ForkedChild implements Child {
   readonly stdin: Writable | null;
   readonly stdout: Readable | null;
   readonly stderr: Readable | null;
+  /** Its inner launcher, as its outer one sees it. */
+  readonly launcherPid: number;
+  /** Where it listens on sockets of its own, by slot. */
+  readonly addresses: ReadonlyMap<string, string>;
   readonly #channel: SocketChannel;
   readonly #life: Socket;
   readonly #lines: readonly Socket[];
@@ -132,8 +152,14 @@ export class ForkedChild implements Child {
   #tellExit: (end: ChildEnd) => void = () => undefined;
   #end: ChildEnd | undefined;
 
-  constructor(id: string, lines: ReadonlyMap<LineKind, Socket>, isDetached: boolean) {
+  constructor(
+    { id, launcherPid, addresses }: BirthFacts,
+    lines: ReadonlyMap<LineKind, Socket>,
+    isDetached: boolean,
+  ) {
     this.id = id;
+    this.launcherPid = launcherPid;
+    this.addresses = addresses;
     this.#lines = [...lines.values()];
     // Both are there: without them a child is not born.
     this.#life = lines.get('life') as Socket;

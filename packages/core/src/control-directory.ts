@@ -112,6 +112,39 @@ export class ControlDirectory {
     throw new CoreError('ERR_FORKPOINT_PROTOCOL', `no line came on ${path} in ${MAX_EMPTY_OPENS} tries`);
   }
 
+  /**
+   * Blocks the thread of a parked clone until it is handed over, and returns the line. Whoever parks it may open and close
+   * members/<pid>/assign to see whether it stands there.
+   */
+  blockForAssignment(): string {
+    const path = `${this.#member}/assign`;
+    waitForFile(path);
+    for (;;) {
+      const fd = fs.openSync(path, fs.constants.O_RDONLY);
+      try {
+        const line = new Listener(fd).readBlocking();
+        if (line !== undefined) return line;
+      } finally {
+        fs.closeSync(fd);
+      }
+    }
+  }
+
+  /** Replaces who this run is, for threads that read it when they go on. */
+  writeIdentity(identity: HookContext): void {
+    const path = `${this.path}/identity.json`;
+    const fields: unknown = JSON.parse(fs.readFileSync(path, 'utf8'));
+    const { args, env } = identity;
+    fs.writeFileSync(
+      `${this.#member}/identity.new`,
+      `${JSON.stringify(Object.assign({}, fields, { args, env }))}\n`,
+      {
+        mode: 0o600,
+      },
+    );
+    fs.renameSync(`${this.#member}/identity.new`, path);
+  }
+
   /** Waits a few seconds at most until the launcher has made members/<pid>/outcome; throws CoreError. */
   async waitUntilJoined(): Promise<void> {
     const path = this.#outcomePath();

@@ -4,6 +4,7 @@ import type { Server, Socket } from 'node:net';
 import { SocketChannel } from './channel.ts';
 import { Birth } from './child.ts';
 import type { BirthKind, ForkedChild, LineKind } from './child.ts';
+
 import { CoreError } from './errors.ts';
 import { shortPath } from './socket-path.ts';
 
@@ -14,6 +15,8 @@ const COME_EACH_MS = 1000;
 const BACKLOG = 4096;
 const HEAD_MAX = 64;
 const KINDS: readonly LineKind[] = ['life', 'stdin', 'stdout', 'stderr', 'channel'];
+
+export type { ForkedChild };
 
 /** Living children and the errors of those that did not come to live. */
 export interface Brood {
@@ -76,6 +79,7 @@ export function socketName(): string {
 /** Where the lines of one fork's children arrive. */
 export class Cradle {
   readonly #births: readonly Birth[];
+  readonly #first: number;
   readonly #server: Server;
   readonly #release: () => void;
   readonly #onBorn: (child: ForkedChild) => void;
@@ -90,7 +94,8 @@ export class Cradle {
     const short = shortPath(path);
     this.#release = short.release;
     this.#onBorn = onBorn;
-    this.#births = Array.from({ length: count }, (_, index) => new Birth(index, kind));
+    this.#first = kind.first ?? 0;
+    this.#births = Array.from({ length: count }, (_, at) => new Birth(this.#first + at, kind));
     const { createServer } = process.getBuiltinModule('node:net');
     this.#server = createServer((socket) => this.#identify(socket));
     this.#server.on('error', (cause) => {
@@ -149,7 +154,7 @@ export class Cradle {
         if (end < 0 && head.length < HEAD_MAX) continue;
         socket.off('readable', read);
         const [index, kind] = head.toString('latin1', 0, Math.max(end, 0)).split(' ');
-        const birth = this.#births[Number(index)];
+        const birth = this.#births[Number(index) - this.#first];
         const known = KINDS.find((one) => one === kind);
         if (birth === undefined || known === undefined) {
           socket.destroy();

@@ -11,10 +11,11 @@ import type { Family } from './family.ts';
 import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
 import { Rounds } from './round.ts';
+import { standUntilAssigned } from './parking.ts';
 import { refreshStreams } from './streams.ts';
 import type { CheckpointOptions, HookContext, Outcome } from './types.ts';
 import type { Answer, Ask } from './wire.ts';
-import { MAX_REQUEST_BYTES } from './wire.ts';
+import { MAX_REQUEST_BYTES, releaseOf } from './wire.ts';
 
 /** Time limit for the worker to look at the program, behind other checkpoints that may still be written. */
 const PREPARE_LIMIT_MS = 600_000;
@@ -275,7 +276,7 @@ export class Member {
   }
 
   /** Makes this process a clone of its own: randomness, environment, working directory, identity. */
-  #wake({ isReseeded, identity, cwd }: Answer): unknown[] {
+  #wake({ isReseeded, identity, cwd, fork }: Answer): unknown[] {
     this.identity = identity;
     this.restoreTime = Date.now();
     this.#restoredAtMs = performance.now();
@@ -285,7 +286,8 @@ export class Member {
       () => this.#parts.family.abandon(),
       () => isReseeded && this.#parts.reseeder.process(),
       () => isReseeded && this.#parts.reseeder.thread(),
-      () => this.#takeEnvironment(identity.env),
+      () => fork?.isParked === true && this.#takeOver(),
+      () => this.#takeEnvironment(this.identity.env),
       () => cwd !== null && process.chdir(cwd),
       refreshStreams,
       () => this.#writeInfo(),
@@ -299,6 +301,13 @@ export class Member {
       }
     }
     return errors;
+  }
+
+  /** Stands still as a parked clone until somebody needs it. */
+  #takeOver(): void {
+    this.identity = standUntilAssigned(this.#parts.control, this.identity);
+    this.restoreTime = Date.now();
+    this.#restoredAtMs = performance.now();
   }
 
   #takeEnvironment(env: Readonly<Record<string, string>>): void {
@@ -387,9 +396,4 @@ export class Member {
 // Who asks from outside may be ready to wait long; a program that stands still for its workers is not.
 function parkUntilOf({ until }: Ask): number | undefined {
   return until === undefined ? undefined : Math.min(until, now() + PARK_LIMIT_MS);
-}
-
-function releaseOf(answer: Answer | undefined) {
-  if (answer?.outcome !== 'restored') return 'continue';
-  return answer.isReseeded ? 'restored' : 'restored-without-reseed';
 }

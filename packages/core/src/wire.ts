@@ -18,7 +18,12 @@ export interface Answer {
   readonly isReseeded: boolean;
   readonly isPending: boolean;
   /** Where a child finds its parent; null for any other clone. */
-  readonly fork: { readonly index: number; readonly socket: string | null } | null;
+  readonly fork: {
+    readonly index: number;
+    readonly socket: string | null;
+    /** Whether this clone stands still until it is handed over. */
+    readonly isParked: boolean;
+  } | null;
   readonly code: string;
   readonly message: string;
   readonly hint?: string;
@@ -59,9 +64,21 @@ export function parseAnswer(line: string): Answer {
   };
 }
 
+/** Returns how worker threads go on after an answer; they do as well when none came. */
+export function releaseOf(answer: Answer | undefined): 'continue' | 'restored' | 'restored-without-reseed' {
+  if (answer?.outcome !== 'restored') return 'continue';
+  return answer.isReseeded ? 'restored' : 'restored-without-reseed';
+}
+
 /** Returns the content of identity.json as a checked value; throws CoreError for anything else. */
 export function parseIdentity(text: string): HookContext {
   return identityOf(parseObject(text, 'identity.json'));
+}
+
+/** Returns who a parked clone is once it is handed over with the arguments and variables of this line. */
+export function parseAssignment(line: string, identity: HookContext): HookContext {
+  const { args, env } = parseObject(line, 'assign');
+  return identityOf({ ...identity, args, env: { ...identity.env, ...(isFields(env) ? env : {}) } });
 }
 
 /** Returns the content of ask.json as a checked value; throws CoreError for anything else. */
@@ -130,7 +147,11 @@ function identityOf(fields: Fields): HookContext {
 
 function forkOf(value: unknown): Answer['fork'] {
   if (!isFields(value)) return null;
-  return { index: numberOf(value['index'], 0), socket: textOf(value['socket'], null) };
+  return {
+    index: numberOf(value['index'], 0),
+    socket: textOf(value['socket'], null),
+    isParked: value['parked'] === true,
+  };
 }
 
 function resourcesOf(value: unknown): BlockingResource[] {

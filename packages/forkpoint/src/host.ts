@@ -1,6 +1,7 @@
 // `forkpoint/host`: images from outside of any program.
 export {
   compress,
+  createPool,
   decompress,
   diff,
   flatten,

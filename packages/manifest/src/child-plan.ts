@@ -22,6 +22,8 @@ export interface ChildPlan {
   /** Ids of the slots whose listeners the child shall not have. */
   readonly close: readonly string[];
   readonly hostname: string | null;
+  /** Whether its members stand still after the restore until they are handed over (docs/protocol.md, `assign`). */
+  readonly isParked?: boolean;
   /** Whether its own listening sockets leave room for siblings at the same port. */
   readonly sharesPorts?: boolean;
   /** Arguments of `forkpoint restore`, the child's image first. */
@@ -40,7 +42,7 @@ export function encodeChildPlan(plan: ChildPlan): Uint8Array {
     { key: 'detach', fields: [plan.isDetached ? '1' : '0'] },
     { key: 'stdio', fields: [plan.stdio] },
     // Pasted into the outcome: the program connects to the socket as well, for its channel.
-    { key: 'fork', fields: [JSON.stringify({ index: plan.index, socket: plan.socket })] },
+    { key: 'fork', fields: [JSON.stringify(forkOf(plan))] },
     { key: 'inherit', fields: plan.inherit },
     { key: 'close', fields: plan.close },
     { key: 'arg', fields: plan.args },
@@ -50,4 +52,8 @@ export function encodeChildPlan(plan: ChildPlan): Uint8Array {
   if (plan.socket !== null) records.push({ key: 'socket', fields: [plan.socket] });
   if (plan.hostname !== null) records.push({ key: 'hostname', fields: [plan.hostname] });
   return encodePlan(records);
+}
+
+function forkOf({ index, socket, isParked }: ChildPlan): object {
+  return { index, socket, ...(isParked === true ? { parked: true } : {}) };
 }

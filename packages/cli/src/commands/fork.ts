@@ -1,13 +1,11 @@
-import { spawn } from 'node:child_process';
-import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { constants } from 'node:os';
 import { join } from 'node:path';
 import type { Command } from 'commander';
 import { Cradle, socketName } from '@forkpoint/core/family';
 import type { Brood } from '@forkpoint/core/family';
-import { encodeChildPlan } from '@forkpoint/manifest';
 import { askCheckpoint, findRun, newId, readRun, resolveImage, StoreError } from '@forkpoint/store';
 import type { Run } from '@forkpoint/store';
+import { removeClone, startClone } from '@forkpoint/supervisor/host';
 import { packageFiles } from '../context.ts';
 import type { Cli, PackageFiles } from '../context.ts';
 import { CliError, exitCodeFor } from '../error.ts';
@@ -159,58 +157,30 @@ async function startFromImage(
 ): Promise<void> {
   const { image, files, started } = given;
   const { args, options, socket } = given.order;
-  await mkdir(cli.places.runs, { recursive: true, mode: 0o700 });
+  const maker = { places: cli.places, launcher: files.launcher, library: cli.lib, env: { ...cli.env } };
   for (let index = 0; index < options.number; index++) {
     const id = newId();
     started.push(id);
-    const directory = draftOf(cli, id);
-    await mkdir(directory, { mode: 0o700 });
-    const plan = encodeChildPlan({
+    await startClone(maker, {
       id,
-      home: cli.places.home,
       index,
-      isDetached: options.detach === true,
-      stdio: options.detach === true ? 'log' : 'pipe',
+      image,
       socket,
-      inherit: [],
-      close: [],
-      hostname: options.hostname?.replaceAll('%i', String(index)) ?? null,
+      args,
+      stdio: options.detach === true ? 'log' : 'pipe',
+      isDetached: options.detach === true,
+      hostname: options.hostname,
       // Several children of one image listen at its addresses: the kernel spreads the connections among them.
       sharesPorts: options.number > 1,
-      args: [
-        image,
-        ...Object.entries(options.listen ?? {}).flatMap(([slot, address]) => [
-          '--listen',
-          `${slot}=${address}`,
-        ]),
-        ...Object.entries(options.env ?? {}).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
-        ...(args.length === 0 ? [] : ['--', ...args]),
-      ],
-      worker: [process.execPath, files.worker],
+      listen: options.listen,
+      env: options.env,
     });
-    await writeFile(join(directory, 'child.plan'), plan, { mode: 0o600 });
-    const env = { ...cli.env, FORKPOINT_LIB: cli.lib };
-    const launcher = spawn(files.launcher, ['child', join(directory, 'child.plan')], {
-      env,
-      stdio: 'ignore',
-      detached: true,
-    });
-    // What it has to say comes over its line.
-    launcher.on('error', () => undefined);
-    launcher.unref();
   }
-}
-
-/** Where the plan of a child lies until its launcher takes it over. */
-function draftOf(cli: Cli, id: string): string {
-  return join(cli.places.cache, `fork-${id}`);
 }
 
 /** Removes what is left of children that did not come to live, which have no nursery. */
 async function removeDead(cli: Cli, ids: readonly string[]): Promise<void> {
-  for (const id of ids)
-    for (const directory of [draftOf(cli, id), join(cli.places.runs, id)])
-      await rm(directory, { recursive: true, force: true });
+  for (const id of ids) await removeClone(cli.places, id);
 }
 
 function noChild(target: string, errors: readonly Error[]): CliError {
