@@ -58,7 +58,7 @@ export function linkCopy(image: string, linked: string, threshold: number): Link
     makesOwnCalls: () => false,
     threshold,
   });
-  moveLayers(linked, result.moves);
+  moveLayers(linked, result);
   for (const [name, bytes] of result.files) writeFileSync(join(linked, name), bytes);
   const sizeOf = (name: string): { name: string; size: number } => ({
     name,
@@ -94,7 +94,7 @@ export function rseqAreas(image: string): number[] {
 
 /**
  * Compares all readable memory of two processes, page by page. What only the kernel writes (vvar, vsyscall, and the areas at
- * `rseq`) is left out.
+ * `rseq`) is left out, and so is the list of linked memory in the shim's note.
  */
 export function compareMemory(a: number, b: number, rseq: readonly number[]): Difference {
   const [one, other] = [readableOf(a), readableOf(b)];
@@ -120,11 +120,21 @@ function readableOf(pid: number): Map<number, Buffer> {
         /^([0-9a-f]+)-([0-9a-f]+) (\S+) \S+ \S+ \d+ *(.*)$/.exec(line) ?? [];
       if (!access.startsWith('r') || /^\[(vvar|vsyscall)/.test(name)) continue;
       readArea(memory, Number.parseInt(from, 16), Number.parseInt(to, 16), pages);
+      if (name.endsWith('/shim.so')) blankNote(pages, Number.parseInt(from, 16), Number.parseInt(to, 16));
     }
   } finally {
     closeSync(memory);
   }
   return pages;
+}
+
+/** Leaves out what the linker tells the shim of a linked image: where there is linked memory (packages/linker/src/note.ts). */
+function blankNote(pages: ReadonlyMap<number, Buffer>, from: number, to: number): void {
+  for (let address = from; address < to; address += PAGE) {
+    const page = pages.get(address);
+    const at = page?.indexOf('forkpoint note 1') ?? -1;
+    if (at >= 0) page?.fill(0, at + 40, at + 304);
+  }
 }
 
 /** Reads 1 MiB at a time; behind the end of a mapped file there is nothing to read, in the one as in the other. */

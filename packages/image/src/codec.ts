@@ -5,6 +5,7 @@ import { ImageError } from './error.ts';
 import { pagemap_entrySchema, pagemap_headSchema } from './gen/pagemap_pb.ts';
 import type { pagemap_entry, pagemap_head } from './gen/pagemap_pb.ts';
 import { KINDS, kindOf, magicsOf, type MessageKind, type MessageOf } from './kinds.ts';
+import { readPagemapEntry } from './pagemap-entry.ts';
 import { payloadLength } from './payload.ts';
 import { missingRequired } from './required.ts';
 
@@ -103,7 +104,7 @@ export function encodeImage(file: ImageFile): Uint8Array {
 function decodePagemap(reader: FrameReader): PagemapFile {
   const head = reader.message(pagemap_headSchema);
   const entries: pagemap_entry[] = [];
-  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema));
+  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema, readPagemapEntry));
   return { kind: 'pagemap', name: reader.name, head, entries };
 }
 
@@ -162,7 +163,11 @@ class FrameReader {
     }
   }
 
-  message<Schema extends DescMessage>(schema: Schema): MessageShape<Schema> {
+  /** Returns the next message. `quick` may read it first, and answers null for what it leaves to the generic decoder. */
+  message<Schema extends DescMessage>(
+    schema: Schema,
+    quick: (bytes: Uint8Array) => MessageShape<Schema> | null = () => null,
+  ): MessageShape<Schema> {
     const offset = this.offset;
     if (++this.#count > this.#limits.entries) {
       const what = `more than ${this.#limits.entries} entries`;
@@ -174,6 +179,8 @@ class FrameReader {
       throw new ImageError('ERR_FORKPOINT_IMAGE_LIMIT', this.name, what, { offset });
     }
     const bytes = this.take(length);
+    const read = quick(bytes);
+    if (read !== null) return read;
     let message: MessageShape<Schema>;
     try {
       message = fromBinary(schema, bytes);

@@ -187,6 +187,8 @@ done:
     return count;
 }
 
+#include "note.h"
+
 /* --- madvise(): what is given back is gone ------------------------------------------------------------------------ */
 
 /* Puts zeros in the place of linked memory. Returns whether there was any. */
@@ -249,7 +251,7 @@ FORKPOINT_HIDDEN long forkpoint_madvise(void *address, unsigned long length, int
 {
     long result = forkpoint_call(SYS_MADVISE, (long)address, (long)length, advice, 0, 0, 0);
     unsigned long from = (unsigned long)address, to = (from + length + PAGE - 1) & ~(PAGE - 1);
-    if (length == 0 || (from & (PAGE - 1)) != 0) {
+    if (!may_be_linked(from, to) || length == 0 || (from & (PAGE - 1)) != 0) {
         /* The kernel has said all there is to say. */
     } else if ((advice == MADV_DONTNEED || advice == MADV_DONTNEED_LOCKED) && (result == 0 || result == -FORKPOINT_ENOMEM)) {
         if (result != 0 || forkpoint_call(SYS_MADVISE, (long)address, (long)length, MADV_FREE, 0, 0, 0) == -FORKPOINT_EINVAL)
@@ -272,7 +274,7 @@ FORKPOINT_HIDDEN long forkpoint_mprotect(void *address, unsigned long length, in
 {
     long result = forkpoint_call(SYS_MPROTECT, (long)address, (long)length, prot, 0, 0, 0);
     unsigned long from = (unsigned long)address, to = (from + length + PAGE - 1) & ~(PAGE - 1);
-    if (result == -FORKPOINT_EACCES && (prot & PROT_X) && own(from, to))
+    if (result == -FORKPOINT_EACCES && (prot & PROT_X) && may_be_linked(from, to) && own(from, to))
         result = forkpoint_call(SYS_MPROTECT, (long)address, (long)length, prot, 0, 0, 0);
     return is_error(result) ? forkpoint_fail(-result) : result;
 }
@@ -371,7 +373,8 @@ FORKPOINT_HIDDEN void *forkpoint_mremap(void *old, unsigned long oldLength, unsi
     unsigned long wanted = (newLength + PAGE - 1) & ~(PAGE - 1), to = (unsigned long)newAddress;
     int isPlain = size == 0 || wanted == 0 || (from & (PAGE - 1)) != 0 || (flags & ~(MREMAP_MAYMOVE | MREMAP_FIXED)) != 0 ||
                   (flags & (MREMAP_MAYMOVE | MREMAP_FIXED)) == MREMAP_FIXED;
-    int prot, linked, isOurs = !isPlain && (wanted > size || (flags & MREMAP_FIXED)) && was_one(from, from + size, &prot, &linked);
+    int mayBe = may_be_linked(from, from + size);
+    int prot, linked, isOurs = mayBe && !isPlain && (wanted > size || (flags & MREMAP_FIXED)) && was_one(from, from + size, &prot, &linked);
     long result = -FORKPOINT_EFAULT;
     if (!isOurs || !linked)
         result = forkpoint_call(SYS_MREMAP, (long)old, (long)oldLength, (long)newLength, flags, (long)newAddress, 0);
@@ -380,8 +383,10 @@ FORKPOINT_HIDDEN void *forkpoint_mremap(void *old, unsigned long oldLength, unsi
             return old;
         result = flags & MREMAP_MAYMOVE ? move_linked(from, size, wanted, flags, to, prot) : -FORKPOINT_ENOMEM;
     }
+    if (mayBe && !is_error(result) && result != (long)from)
+        note_linked((unsigned long)result, (unsigned long)result + wanted);
     /* What stays behind shows zeros, and not the file. */
-    if (!is_error(result) && (flags & MREMAP_DONTUNMAP) && size != 0)
+    if (mayBe && !is_error(result) && (flags & MREMAP_DONTUNMAP))
         forget(from, from + size);
     return is_error(result) ? (void *)forkpoint_fail(-result) : (void *)result;
 }

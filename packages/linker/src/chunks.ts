@@ -11,10 +11,24 @@ export interface Run {
 /** Reads `length` bytes at `offset` of the pages file. */
 export type PagesReader = (offset: number, length: number) => Uint8Array;
 
-/** A chunk that begins in a page: the page that holds its header, and where the chunk ends. */
+/** What glibc has counted of its mmapped chunks. */
+export interface MappedChunks {
+  readonly count: number;
+  /** Of the chunks with what lies before and behind them. */
+  readonly bytes: number;
+}
+
+/** Stored runs of one area, and where the private memory around them ends. */
+export interface Place {
+  readonly runs: readonly Run[];
+  readonly limit: number;
+}
+
+/** A chunk that begins in a page: the page that holds its header, where the chunk ends, and bytes of the mapping it was given. */
 interface Found {
   readonly page: number;
   readonly end: number;
+  readonly bytes: number;
 }
 
 /**
@@ -36,6 +50,8 @@ const FLAG_BITS = 7;
 const HEADER_OFFSETS = [0, 48, 112, 240, 496, 1008, 2032, 4080];
 /** Pages that are read at once while searching. */
 const BLOCK_PAGES = 256;
+/** How many pages before the end of memory that no chunk begins in are searched, one after the other. */
+const WINDOWS = [0, BLOCK_PAGES, 16 * BLOCK_PAGES, Number.POSITIVE_INFINITY];
 
 /**
  * Returns the addresses of the pages that hold headers of glibc's mmapped chunks. Those pages stay anonymous, so that a
@@ -43,27 +59,47 @@ const BLOCK_PAGES = 256;
  * mremap_chunk); on a file mapping it would show whatever follows in the file.
  *
  * A header's size says "mmapped", start and end of the chunk are page bounds, and it ends before `limit`, the end of the
- * private memory around the runs. From one chunk the next is found by its size; only where no chunk begins is every
- * page looked at.
+ * private memory around the runs. From one chunk the next is found by its size. A mapping of the program's own may have become
+ * one area with a chunk, which then begins at any of its pages; the kernel allots downwards, so most likely near its end. That is
+ * searched further and further until all chunks that glibc has `counted` are found, to the last byte; all of it when that is not known.
  */
-export function chunkHeaders(runs: readonly Run[], limit: number, read: PagesReader): Set<number> {
-  const headers = new Set<number>();
+export function chunkHeaders(
+  places: readonly Place[],
+  read: PagesReader,
+  counted: MappedChunks | null = null,
+): Set<number> {
+  let found: Found[] = [];
+  for (const window of counted === null ? [Number.POSITIVE_INFINITY] : WINDOWS) {
+    found = collect(places, read, window);
+    const bytes = found.reduce((sum, one) => sum + one.bytes, 0);
+    if (found.length === counted?.count && bytes === counted.bytes) break;
+  }
+  return new Set(found.map(({ page }) => page));
+}
+
+function collect(places: readonly Place[], read: PagesReader, window: number): Found[] {
+  const all: Found[] = [];
   let skip = 0;
-  for (const run of runs) {
-    const runEnd = run.address + run.pages * PAGE_SIZE;
-    if (!PLACES.some(([from, to]) => from <= run.address && run.address < to)) continue;
-    let at = Math.max(run.address, skip);
-    while (at < runEnd) {
-      const first = read(run.offset + at - run.address, HEADER_BYTES);
-      const end = chunkEnd(first, 0, 0, at, limit);
-      const found = end === null ? search(run, at, runEnd, limit, read) : { page: at, end };
-      if (found === null) break;
-      headers.add(found.page);
-      skip = found.end;
-      at = skip;
+  for (const { runs, limit } of places) {
+    for (const run of runs) {
+      const runEnd = run.address + run.pages * PAGE_SIZE;
+      if (!PLACES.some(([from, to]) => from <= run.address && run.address < to)) continue;
+      let at = Math.max(run.address, skip);
+      while (at < runEnd) {
+        const first = read(run.offset + at - run.address, HEADER_BYTES);
+        const begins = Math.max(at, runEnd - window * PAGE_SIZE);
+        const found =
+          chunkAt(first, 0, 0, at, limit) ??
+          (begins > at ? search(run, at, at + PAGE_SIZE, limit, read) : null) ??
+          search(run, begins, runEnd, limit, read);
+        if (found === null) break;
+        all.push(found);
+        skip = found.end;
+        at = skip;
+      }
     }
   }
-  return headers;
+  return all;
 }
 
 /** Returns the first page from `from` on that holds a header; null when there is none in the run. */
@@ -73,22 +109,22 @@ function search(run: Run, from: number, runEnd: number, limit: number, read: Pag
     const bytes = read(run.offset + block - run.address, length);
     for (let page = 0; page < bytes.length; page += PAGE_SIZE) {
       for (const offset of HEADER_OFFSETS) {
-        const end = chunkEnd(bytes, page, offset, block + page, limit);
-        if (end !== null) return { page: block + page, end };
+        const found = chunkAt(bytes, page, offset, block + page, limit);
+        if (found !== null) return found;
       }
     }
   }
   return null;
 }
 
-/** Returns where the chunk ends whose header stands at `offset` of the page at `address`; null when there is none. */
-function chunkEnd(
+/** Returns the chunk whose header stands at `offset` of the page at `address`; null when there is none. */
+function chunkAt(
   bytes: Uint8Array,
   page: number,
   offset: number,
   address: number,
   limit: number,
-): number | null {
+): Found | null {
   const at = page + offset;
   if (bytes.length < at + HEADER_BYTES) return null;
   // Most pages are told apart here, so nothing is built before.
@@ -100,7 +136,7 @@ function chunkEnd(
   const size = word(bytes, at + 12) * 2 ** 32 + low - IS_MMAPPED;
   const end = address + offset + size;
   return size >= HEADER_BYTES && before <= address + offset && end % PAGE_SIZE === 0 && end <= limit
-    ? end
+    ? { page: address, end, bytes: before + size }
     : null;
 }
 

@@ -28,6 +28,7 @@ const OTHER_REASONS: Readonly<
   chunk:
     'the header of a chunk of malloc: the chunk is then copied when it grows, and not grown into the page file',
   changed: 'written since the earlier checkpoint, or in a child: copies over the mapping',
+  note: "the shim's own note of what is linked, which every image writes anew",
   unlinked: 'the image was taken with --no-link, or hardly anything of this process could be linked',
 };
 
@@ -69,7 +70,7 @@ export function explainAreas(
 
 function whyShort(runs: readonly Run[], limit: number, read: PagesReader): KeptFor | 'unlinked' {
   if (runs.some(({ pages }) => pages >= DEFAULT_THRESHOLD)) return 'unlinked';
-  return chunkHeaders(runs, limit, read).size > 0 ? 'chunk' : 'short';
+  return chunkHeaders([{ runs, limit }], read).size > 0 ? 'chunk' : 'short';
 }
 
 function layerIds(image: ImageDirectory, layersPath: string): Set<number> {

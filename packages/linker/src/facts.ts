@@ -1,5 +1,8 @@
 import { AREA_FILE_PRIVATE, PROT_EXEC } from '@forkpoint/image';
-import type { ImageDirectory, vma_entry } from '@forkpoint/image';
+import type { ImageDirectory, PageRun, vma_entry } from '@forkpoint/image';
+import type { PagesReader } from './chunks.ts';
+import { findNote } from './note.ts';
+import type { Note } from './note.ts';
 import type { ProcessFacts } from './policy.ts';
 
 /** What is known of the surroundings of an image. */
@@ -52,6 +55,41 @@ export function factsOf(
     hasOwnCalls: [...loaded].some((path) => path !== undefined && surroundings.makesOwnCalls(path)),
     steadyFiles: new Set(steady.map(([id]) => id)),
   };
+}
+
+/**
+ * Returns the note of the shim in a process; null when there is none. `read` reads its pages file, in which `runs` are
+ * stored.
+ */
+export function noteOf(
+  image: ImageDirectory,
+  areas: readonly vma_entry[],
+  runs: readonly PageRun[],
+  shimName: string,
+  read: PagesReader,
+): Note | null {
+  const paths = pathsOf(image, areas);
+  const pathOf = ({ status, shmid }: vma_entry): string =>
+    (status & AREA_FILE_PRIVATE) === 0 ? '' : (paths.get(Number(shmid)) ?? '');
+  const note = findNote(
+    areas.filter((area) => pathOf(area).endsWith(`/${shimName}`)),
+    runs,
+    read,
+  );
+  // With dlmopen(3) there are two of them, and each counts its own chunks.
+  const libraries = areas.filter((area) => area.pgoff === 0n && GLIBC.test(pathOf(area)));
+  return note === null || libraries.length === 1 ? note : { ...note, chunks: null };
+}
+
+/** Returns the ids of page files of earlier checkpoints. */
+export function earlierLayers(
+  image: ImageDirectory,
+  areas: readonly vma_entry[],
+  layersPath: string,
+): Set<number> {
+  return new Set(
+    [...pathsOf(image, areas)].flatMap(([id, path]) => (path.startsWith(`${layersPath}/`) ? [id] : [])),
+  );
 }
 
 /** Paths of the files that are mapped privately, by their id. */

@@ -11,6 +11,7 @@ import {
 } from '@forkpoint/image';
 import type { PageRun, vma_entry } from '@forkpoint/image';
 import type { PagesReader } from './chunks.ts';
+import type { Note } from './note.ts';
 import { linkProcess } from './link-process.ts';
 import type { LinkedMemory } from './link-process.ts';
 import { reasonAgainst } from './policy.ts';
@@ -67,6 +68,7 @@ export function flattenProcess(
     /** Reads from the files that extents name. */
     readonly read: (extents: readonly Extent[]) => Uint8Array;
     readonly parent: readonly MappedSegment[];
+    readonly note?: Pick<Note, 'page' | 'chunks'> | null;
   },
 ): FlatMemory {
   const { areas, segments } = unlinked(memory);
@@ -78,7 +80,7 @@ export function flattenProcess(
     areas,
     runs,
     { ...memory.facts, linkedBefore: new Set(areas.filter((area) => !memory.areas.includes(area))) },
-    { fileId: options.fileId, threshold: options.threshold, read },
+    { fileId: options.fileId, threshold: options.threshold, note: options.note ?? null, read },
   );
   const placed = place(linked.areas, collage, options);
   const leftExtents: Extent[] = [];

@@ -1,6 +1,6 @@
 import { AREA_FILE_PRIVATE, encodeImage, ImageDirectory, pageRuns, regularFile } from '@forkpoint/image';
 import type { ImageSource, MessageFile } from '@forkpoint/image';
-import { factsOf } from './facts.ts';
+import { factsOf, noteOf } from './facts.ts';
 import { flattenProcess } from './flatten-process.ts';
 import type { FlatMemory, MappedSegment } from './flatten-process.ts';
 import { DEFAULT_THRESHOLD } from './link.ts';
@@ -111,7 +111,12 @@ function flattenOne(
     const name = layers.get(id);
     return name === undefined ? undefined : { name: `${LAYERS}/${name}`, size: layerSize(name) };
   };
-  const facts = factsOf(image, process.pid, process.threads, options);
+  const known = factsOf(image, process.pid, process.threads, options);
+  const note = noteOf(image, mm.vmas, runs, options.shimName, (offset, length) =>
+    given.read(pages, offset, length),
+  );
+  // The shim of the image was told where to look when the image was taken.
+  const facts = { ...known, hasShim: known.hasShim && note !== null, watched: note?.watched ?? [] };
   const flat = flattenProcess(
     { areas: mm.vmas, runs, pages, layerOf, facts },
     {
@@ -119,6 +124,7 @@ function flattenOne(
       threshold: options.threshold ?? DEFAULT_THRESHOLD,
       read: (extents) => readExtents(given.read, extents),
       parent: given.parent,
+      note,
     },
   );
   mm.vmas = [...flat.areas];

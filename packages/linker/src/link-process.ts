@@ -10,6 +10,7 @@ import {
 import type { PageRun, vma_entry } from '@forkpoint/image';
 import { chunkHeaders } from './chunks.ts';
 import type { PagesReader, Run } from './chunks.ts';
+import type { Note } from './note.ts';
 import { cutOut, runsWithin } from './pieces.ts';
 import { reasonAgainst } from './policy.ts';
 import type { ProcessFacts, Reason } from './policy.ts';
@@ -27,7 +28,7 @@ export interface LinkedMemory {
 }
 
 /** Why pages were kept. */
-export type KeptFor = Reason | 'short' | 'chunk' | 'changed';
+export type KeptFor = Reason | 'short' | 'chunk' | 'changed' | 'note';
 
 /** What was linked of a process and what not, in pages. */
 export interface LinkReport {
@@ -49,6 +50,8 @@ export interface ProcessOptions {
   /** Shortest run that is linked, in pages. */
   readonly threshold: number;
   readonly read: PagesReader;
+  /** What the shim has noted in it: its page stays a copy, since every image has to write it. */
+  readonly note?: Pick<Note, 'page' | 'chunks'> | null;
   /** What its parent maps: pages that are equal there and here stay shared. */
   readonly parent?: ParentMemory;
   /** Changes of mapped file in address order that a restore bears; CHANGES_MAX when absent. */
@@ -71,7 +74,8 @@ export const CHANGES_MAX = 8000;
 interface Piece {
   readonly area: vma_entry;
   readonly runs: readonly Run[];
-  readonly headers: ReadonlySet<number>;
+  /** Pages that are kept by themselves, and why. */
+  readonly alone: ReadonlyMap<number, KeptFor>;
   readonly reason: Reason | null;
   /** By index of the run: what equals the parent's memory. */
   readonly stretches: readonly (readonly MappedRun[])[];
@@ -96,10 +100,11 @@ export function linkProcess(
 ): LinkedMemory {
   const pieces = piecesOf(areas, runs, facts, options);
   let { threshold } = options;
-  let cuts = pieces.map((piece) => cut(piece, threshold, options.fileId));
+  const cutAll = (pagesMin: number): Cut[] => pieces.map((piece) => cut(piece, pagesMin, options.fileId));
+  let cuts = cutAll(threshold);
   while (!isBearable(cuts, options.changesMax ?? CHANGES_MAX)) {
     threshold *= 2;
-    cuts = pieces.map((piece) => cut(piece, threshold, options.fileId));
+    cuts = cutAll(threshold);
   }
   const mapped = cuts.flatMap(({ mappings }) => mappings);
   const kept = cuts.flatMap((one) => one.kept);
@@ -133,24 +138,33 @@ function piecesOf(
   areas: readonly vma_entry[],
   runs: readonly PageRun[],
   facts: ProcessFacts,
-  { read, parent }: ProcessOptions,
+  { read, parent, note }: ProcessOptions,
 ): Piece[] {
   const limits = limitsOf(areas);
   let next = 0;
-  return areas.map((area, i) => {
+  const found = areas.map((area, i) => {
     const reason = reasonAgainst(area, facts);
-    const empty = { area, runs: [], headers: new Set<number>(), reason, stretches: [] };
     // The vsyscall page lies above every number, and guards lie over other areas: neither has pages of its own.
-    if (reason === 'guard' || (area.status & AREA_VSYSCALL) !== 0) return empty;
-    const found = runsWithin(runs, area, next);
-    next = found.next;
-    const isAnonymous = (area.status & AREA_ANON_PRIVATE) !== 0;
-    const headers =
-      reason === null && isAnonymous ? chunkHeaders(found.inside, limits[i] ?? 0, read) : new Set<number>();
-    const cutRuns = cutOut(found.inside, headers);
+    if (reason === 'guard' || (area.status & AREA_VSYSCALL) !== 0)
+      return { area, reason, runs: [], limit: 0, mayHoldChunks: false };
+    const within = runsWithin(runs, area, next);
+    next = within.next;
+    const mayHoldChunks = reason === null && (area.status & AREA_ANON_PRIVATE) !== 0;
+    return { area, reason, runs: within.inside, limit: limits[i] ?? 0, mayHoldChunks };
+  });
+  const headers = chunkHeaders(
+    found.filter(({ mayHoldChunks }) => mayHoldChunks),
+    read,
+    note?.chunks ?? null,
+  );
+  const alone = new Map<number, KeptFor>([...headers].map((page) => [page, 'chunk']));
+  if (note) alone.set(note.page, 'note');
+  const sorted = [...alone.keys()].sort((a, b) => a - b);
+  return found.map(({ area, reason, runs: inside }) => {
+    const pieces = cutOut(inside, sorted);
     const isShared = parent !== undefined && reason === null;
-    const stretches = isShared ? cutRuns.map((run) => equalStretches(run, parent, read)) : [];
-    return { area, runs: cutRuns, headers, reason, stretches };
+    const stretches = isShared ? pieces.map((run) => equalStretches(run, parent, read)) : [];
+    return { area, runs: pieces, alone, reason, stretches };
   });
 }
 
@@ -178,8 +192,8 @@ function cut(piece: Piece, threshold: number, fileId: number): Cut {
   const mappings: Mapping[] = [];
   const kept: [KeptFor, Run][] = [];
   piece.runs.forEach((run, i) => {
-    if (piece.reason !== null) kept.push([piece.reason, run]);
-    else if (piece.headers.has(run.address)) kept.push(['chunk', run]);
+    const why = piece.reason ?? piece.alone.get(run.address);
+    if (why !== undefined) kept.push([why, run]);
     else {
       const done = cutRun(run, piece.stretches[i] ?? [], threshold, fileId);
       mappings.push(...done.mappings);

@@ -9,11 +9,15 @@ import {
 import type { ImageSource, MessageFile, vma_entry } from '@forkpoint/image';
 import { bytesOf, mappedRanges, moveOffsets } from './compact.ts';
 import type { Range } from './compact.ts';
-import { factsOf } from './facts.ts';
+import { earlierLayers, factsOf, noteOf } from './facts.ts';
 import type { LinkSurroundings } from './facts.ts';
 import { linkProcess } from './link-process.ts';
 import type { LinkedMemory, LinkReport } from './link-process.ts';
+import { notePatch } from './note.ts';
+import type { Patch } from './note.ts';
 import { pagemapWith } from './pieces.ts';
+import { reasonAgainst } from './policy.ts';
+import type { ProcessFacts } from './policy.ts';
 import type { ParentMemory } from './share.ts';
 
 /** Reads `length` bytes at `offset` of a file of the image. */
@@ -42,10 +46,17 @@ export interface LayerMove {
   readonly left: readonly Range[];
 }
 
+/** Bytes that are written to a pages file. */
+export interface PagesPatch extends Patch {
+  readonly pages: string;
+}
+
 /** A linked image, before anything is moved. */
 export interface LinkResult {
   readonly files: ReadonlyMap<string, Uint8Array>;
   readonly moves: readonly LayerMove[];
+  /** What is written to CRIU's pages files before they are moved: the shims are told what is linked. */
+  readonly patches: readonly PagesPatch[];
   /** Layers of earlier images that are still mapped. */
   readonly inherited: readonly string[];
   readonly reports: ReadonlyMap<number, LinkReport>;
@@ -83,6 +94,7 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
   const changed = new Map<string, Uint8Array>();
   const family = new Family(read);
   const linked: Linked[] = [];
+  const patches: PagesPatch[] = [];
   let nextFile = files.entries.reduce((most, { message }) => Math.max(most, message.id), 0) + 1;
   for (const { message: process } of image.require('pstree', 'pstree.img').entries) {
     const memory = image.find('mm', `mm-${process.pid}.img`);
@@ -93,10 +105,17 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
     const fileId = nextFile++;
     const runs = pageRuns(pagemap);
     const parent = family.memoryOf(process.ppid);
-    const result = linkProcess(mm.vmas, runs, factsOf(image, process.pid, process.threads, options), {
+    const readPages = (offset: number, length: number): Uint8Array => read(pages, offset, length);
+    const note = noteOf(image, mm.vmas, runs, options.shimName, readPages);
+    const known = factsOf(image, process.pid, process.threads, options);
+    const facts = { ...known, hasShim: known.hasShim && note !== null };
+    const layers = earlierLayers(image, mm.vmas, options.layersPath);
+    if (note !== null) patches.push({ pages, ...notePatch(note, watchedAreas(mm.vmas, facts, layers)) });
+    const result = linkProcess(mm.vmas, runs, facts, {
       fileId,
+      note,
       threshold: options.threshold ?? DEFAULT_THRESHOLD,
-      read: (offset, length) => read(pages, offset, length),
+      read: readPages,
       ...(parent && { parent }),
       ...(options.changesMax !== undefined && { changesMax: options.changesMax }),
     });
@@ -117,7 +136,18 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
   if (moves.length > 0) changed.set(files.name, encodeImage(files));
   const own = new Set(moves.map(({ layer }) => layer));
   const inherited = inheritedLayers(image, options.layersPath).filter((layer) => !own.has(layer));
-  return { files: changed, moves, inherited, reports };
+  return { files: changed, moves, patches, inherited, reports };
+}
+
+/** What may be linked now or when the image is flattened, and what is linked already, whatever became of it since. */
+function watchedAreas(
+  areas: readonly vma_entry[],
+  facts: ProcessFacts,
+  layers: ReadonlySet<number>,
+): vma_entry[] {
+  const isLayer = ({ status, shmid }: vma_entry): boolean =>
+    (status & AREA_FILE_PRIVATE) !== 0 && layers.has(Number(shmid));
+  return areas.filter((area) => isLayer(area) || reasonAgainst(area, facts) === null);
 }
 
 /**

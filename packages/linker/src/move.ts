@@ -14,7 +14,7 @@ import {
 } from 'node:fs';
 import { join } from 'node:path';
 import type { Range } from './compact.ts';
-import type { LayerMove } from './link.ts';
+import type { LinkResult } from './link.ts';
 
 /** Directory of an image that holds its layers. */
 export const LAYERS = 'layers';
@@ -22,11 +22,15 @@ export const LAYERS = 'layers';
 const BLOCK = 1 << 20;
 
 /**
- * Carries out the moves of a linked image in its directory: each pages file becomes a layer, by rename where the layer
+ * Carries out the patches and the moves of a linked image in its directory: each pages file becomes a layer, by rename where the layer
  * is the whole file, and a new pages file gets what stays. Copies only the ranges that `holds` and `left` name. Throws
  * system errors; the directory is then of no use.
  */
-export function moveLayers(directory: string, moves: readonly LayerMove[]): void {
+export function moveLayers(
+  directory: string,
+  { moves, patches }: Pick<LinkResult, 'moves' | 'patches'>,
+): void {
+  for (const { pages, offset, bytes } of patches) patch(join(directory, pages), offset, bytes);
   mkdirSync(join(directory, LAYERS), { recursive: true, mode: 0o700 });
   for (const { pages, layer, holds, left } of moves) {
     const target = join(directory, LAYERS, layer);
@@ -68,6 +72,15 @@ function linkOrCopy(from: string, to: string): number {
     if (code !== 'EXDEV' && code !== 'EMLINK' && code !== 'EPERM') throw error;
     copyFileSync(from, to, constants.COPYFILE_FICLONE);
     return statSync(to).size;
+  }
+}
+
+function patch(path: string, offset: number, bytes: Uint8Array): void {
+  const file = openSync(path, 'r+');
+  try {
+    writeSync(file, bytes, 0, bytes.length, offset);
+  } finally {
+    closeSync(file);
   }
 }
 

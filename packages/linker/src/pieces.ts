@@ -36,12 +36,12 @@ export function runsWithin(
   return { inside, next };
 }
 
-/** Cuts runs so that every page in `alone` stands by itself. */
-export function cutOut(runs: readonly Run[], alone: ReadonlySet<number>): Run[] {
-  if (alone.size === 0) return [...runs];
+/** Cuts runs so that every page in `sorted` stands by itself. */
+export function cutOut(runs: readonly Run[], sorted: readonly number[]): Run[] {
+  const first = runs[0];
+  if (first === undefined || sorted.length === 0) return [...runs];
   const pieces: Run[] = [];
-  const sorted = [...alone].sort((a, b) => a - b);
-  let next = 0;
+  let next = firstFrom(sorted, first.address);
   for (const run of runs) {
     let at = run.address;
     const end = run.address + run.pages * PAGE_SIZE;
@@ -58,6 +58,18 @@ export function cutOut(runs: readonly Run[], alone: ReadonlySet<number>): Run[] 
     push(end);
   }
   return pieces;
+}
+
+/** Index of the first number that is not below `least`. */
+function firstFrom(sorted: readonly number[], least: number): number {
+  let low = 0;
+  let high = sorted.length;
+  while (low < high) {
+    const middle = (low + high) >> 1;
+    if ((sorted[middle] ?? 0) < least) low = middle + 1;
+    else high = middle;
+  }
+  return low;
 }
 
 /** Returns the entries of a pagemap of which only `left` is stored; what was no page of the pages file before stays so. */

@@ -14,6 +14,8 @@ import {
   PROT_EXEC,
 } from '@forkpoint/image';
 import type { vma_entry } from '@forkpoint/image';
+import { isWatched } from './note.ts';
+import type { AddressRange } from './note.ts';
 
 /** Why an area keeps its pages in CRIU's own files. */
 export type Reason =
@@ -39,6 +41,8 @@ export interface ProcessFacts {
   readonly shown: readonly (readonly [start: bigint, end: bigint])[];
   /** Whether the preload shim is loaded into a glibc program: it keeps madvise(2) and mremap(2) honest on linked memory. */
   readonly hasShim: boolean;
+  /** Where the shim looks, which is everywhere when absent: an image that is flattened stays as it was told. */
+  readonly watched?: readonly AddressRange[];
   /** Whether code is mapped that makes these calls without the libc, past the shim: Go. */
   readonly hasOwnCalls: boolean;
   /** Ids in files.img of files whose private pages are never given back: what the loader mapped, archives of the JVM, page files. */
@@ -128,8 +132,10 @@ export const RULES: readonly Rule[] = [
     reason: 'no-preload',
     hazard:
       'without the shim (static, musl, attached) MADV_DONTNEED and mremap(2) show the file instead of zeros',
-    applies: (area, { hasShim, linkedBefore }) =>
-      !hasShim && (area.status & AREA_ANON_PRIVATE) !== 0 && linkedBefore?.has(area) !== true,
+    applies: (area, { hasShim, watched, linkedBefore }) =>
+      (area.status & AREA_ANON_PRIVATE) !== 0 &&
+      !(hasShim && (watched === undefined || isWatched(area, watched))) &&
+      linkedBefore?.has(area) !== true,
   },
 ];
 

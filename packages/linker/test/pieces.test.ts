@@ -47,7 +47,7 @@ describe('runsWithin', () => {
 
 describe('cutOut', () => {
   test('puts a page by itself at the start, in the middle and at the end of a run', () => {
-    const alone = new Set([0, 3, 5, 9].map(bytes));
+    const alone = [0, 3, 5, 9].map(bytes);
     assert.deepEqual(cutOut([run(0, 6, 10), run(8, 2, 30)], alone), [
       run(0, 1, 10),
       run(1, 2, 11),
@@ -64,7 +64,10 @@ describe('cutOut', () => {
     fc.assert(
       fc.property(pages, (cut) => {
         const runs = [run(2, 20, 0), run(25, 1, 20), run(30, 25, 21)];
-        const pieces = cutOut(runs, new Set(cut.map(bytes)));
+        const pieces = cutOut(
+          runs,
+          cut.map(bytes).sort((a, b) => a - b),
+        );
         assert.deepEqual([...placesOf(pieces)], [...placesOf(runs)]);
         const inside = placesOf(runs);
         for (const page of cut.filter((one) => inside.has(one))) {

@@ -43,7 +43,7 @@ export function linkImage(
       changesMax: changesMax(),
       ...thresholdFrom(process.env),
     });
-    moveLayers(directory, linked.moves);
+    moveLayers(directory, linked);
     const copied = adoptLayers(ownLayers(surroundings), directory, linked.inherited);
     for (const [name, bytes] of linked.files) {
       rmSync(join(directory, name), { force: true });
