@@ -166,7 +166,7 @@ class FrameReader {
   /** Returns the next message. `quick` may read it first, and answers null for what it leaves to the generic decoder. */
   message<Schema extends DescMessage>(
     schema: Schema,
-    quick: (bytes: Uint8Array) => MessageShape<Schema> | null = () => null,
+    quick: (bytes: Uint8Array, from: number, to: number) => MessageShape<Schema> | null = () => null,
   ): MessageShape<Schema> {
     const offset = this.offset;
     if (++this.#count > this.#limits.entries) {
@@ -178,9 +178,12 @@ class FrameReader {
       const what = `an entry of ${length} bytes, more than the limit of ${this.#limits.entryBytes}`;
       throw new ImageError('ERR_FORKPOINT_IMAGE_LIMIT', this.name, what, { offset });
     }
+    const read = length > this.remaining ? null : quick(this.#bytes, this.offset, this.offset + length);
+    if (read !== null) {
+      this.offset += length;
+      return read;
+    }
     const bytes = this.take(length);
-    const read = quick(bytes);
-    if (read !== null) return read;
     let message: MessageShape<Schema>;
     try {
       message = fromBinary(schema, bytes);
@@ -206,7 +209,8 @@ class FrameReader {
 
   #word(): number {
     const at = this.offset;
-    this.take(4);
+    if (this.remaining < 4) this.take(4);
+    this.offset += 4;
     return this.#view.getUint32(at, true);
   }
 }

@@ -15,18 +15,18 @@ const EXACT_BYTES = 7;
  * look. CRIU writes an entry for each megabyte or so, and the generic decoder takes 3 microseconds for one, which is most
  * of the time that an image of gigabytes takes to be linked.
  */
-export function readPagemapEntry(bytes: Uint8Array): pagemap_entry | null {
+export function readPagemapEntry(bytes: Uint8Array, from: number, to: number): pagemap_entry | null {
   const entry = create(pagemap_entrySchema);
   let seen = 0;
-  let at = 0;
-  while (at < bytes.length) {
+  let at = from;
+  while (at < to) {
     const tag = bytes[at++] ?? 0;
     let value = 0;
     let scale = 1;
-    const end = at + EXACT_BYTES;
+    const end = Math.min(to, at + EXACT_BYTES);
     for (;;) {
-      const byte = bytes[at++];
-      if (byte === undefined || at > end) return null;
+      const byte = bytes[at++] ?? 0;
+      if (at > end) return null;
       value += (byte & 0x7f) * scale;
       if (byte < 0x80) break;
       scale *= 128;

@@ -60,10 +60,11 @@ export function pagemapEntry(address: number, pageCount: number, flags: number):
 
 /** Returns an address of an image as a number. Throws ImageError above 2^53. */
 export function toAddress(value: bigint, file: string): number {
-  if (value > BigInt(Number.MAX_SAFE_INTEGER)) {
+  const address = Number(value);
+  if (address > Number.MAX_SAFE_INTEGER) {
     throw new ImageError('ERR_FORKPOINT_IMAGE_INVALID', file, `0x${value.toString(16)} is no address`);
   }
-  return Number(value);
+  return address;
 }
 
 function flagsOf(entry: pagemap_entry): number {

@@ -13,6 +13,7 @@ import {
   writeSync,
 } from 'node:fs';
 import { join } from 'node:path';
+import { bytesOf } from './compact.ts';
 import type { Range } from './compact.ts';
 import type { LinkResult } from './link.ts';
 
@@ -87,19 +88,31 @@ function patch(path: string, offset: number, bytes: Uint8Array): void {
 function writeRanges(from: number, path: string, ranges: readonly Range[]): void {
   const to = openSync(path, 'wx', 0o600);
   try {
-    for (const { offset, length } of ranges) copyRange(from, to, offset, length);
+    const buffer = Buffer.allocUnsafe(Math.min(bytesOf(ranges), BLOCK));
+    // Many ranges are one page long: they are written together.
+    let filled = 0;
+    const write = (): void => {
+      for (let done = 0; done < filled;) done += writeSync(to, buffer, done, filled - done);
+      filled = 0;
+    };
+    for (const { offset, length } of ranges) {
+      for (let done = 0; done < length;) {
+        if (filled === buffer.length) write();
+        const count = readSync(
+          from,
+          buffer,
+          filled,
+          Math.min(buffer.length - filled, length - done),
+          offset + done,
+        );
+        if (count === 0)
+          throw new RangeError(`a pages file ends at ${offset + done}, before the run that is in it`);
+        filled += count;
+        done += count;
+      }
+    }
+    write();
   } finally {
     closeSync(to);
-  }
-}
-
-function copyRange(from: number, to: number, offset: number, length: number): void {
-  const buffer = Buffer.allocUnsafe(Math.min(length, BLOCK));
-  for (let done = 0; done < length;) {
-    const count = readSync(from, buffer, 0, Math.min(buffer.length, length - done), offset + done);
-    if (count === 0)
-      throw new RangeError(`a pages file ends at ${offset + done}, before the run that is in it`);
-    writeSync(to, buffer, 0, count);
-    done += count;
   }
 }

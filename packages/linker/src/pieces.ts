@@ -12,7 +12,7 @@ export function runsWithin(
   const end = Number(area.end);
   let next = from;
   while (next < runs.length && endOf(runs[next]) <= start) next++;
-  const inside: Run[] = [];
+  const inside: { address: number; pages: number; offset: number }[] = [];
   for (let at = next; at < runs.length; at++) {
     const run = runs[at];
     if (run === undefined || run.address >= end) break;
@@ -28,7 +28,7 @@ export function runsWithin(
       last.address + last.pages * PAGE_SIZE === low &&
       last.offset + last.pages * PAGE_SIZE === offset
     ) {
-      inside[inside.length - 1] = { ...last, pages: last.pages + pages };
+      last.pages += pages;
     } else {
       inside.push({ address: low, pages, offset });
     }
