@@ -1,6 +1,6 @@
 // Programs with large heaps, restored by plain CRIU and by forkpoint from linked images: time to the first callback, what
 // a restore reads, areas. Every restored program walks its heap and must come to the same digest.
-import { mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { mkdirSync, readdirSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { interleave } from './driver.mjs';
 import { criuTime, forkpoint, launch, mapped, readFifo, run, sizeOf, watch } from './processes.mjs';
@@ -45,7 +45,12 @@ export async function measureHeaps({ home, scratch, rounds, cases, progress }) {
       rounds,
       times,
       costs,
-      heaps: mapped(heaps, ({ digest, bytes, checkpointMs }) => ({ digest, bytes, checkpointMs })),
+      heaps: mapped(heaps, ({ digest, bytes, pages, checkpointMs }) => ({
+        digest,
+        bytes,
+        pages,
+        checkpointMs,
+      })),
     };
   } finally {
     for (const { directory } of Object.values(heaps)) rmSync(directory, { recursive: true, force: true });
@@ -79,7 +84,17 @@ async function takeImages({ home, fifo, directory, argv, env, flags = [], stock 
   running.tell();
   const checkpointMs = checkpoint(images.linked, '--stop');
   await running.ended;
-  return { directory, images, digest, flags, env: environment, checkpointMs, bytes: mapped(images, sizeOf) };
+  const [bytes, pages] = [mapped(images, sizeOf), pagesOf(images.linked)];
+  return { directory, images, digest, flags, env: environment, checkpointMs, bytes, pages };
+}
+
+/** Bytes of the dumped pages, and of those that linking has written once more because they are copied at a restore. */
+function pagesOf(image) {
+  const sum = (directory, pattern) =>
+    readdirSync(directory)
+      .filter((name) => pattern.test(name))
+      .reduce((total, name) => total + statSync(join(directory, name)).size, 0);
+  return { dumped: sum(join(image, 'layers'), /\.pages$/), copied: sum(image, /^pages-\d+\.img$/) };
 }
 
 /** Each returns `{ start(prefix), after() }`: what is prepared beforehand, the start, and what is read afterwards. */

@@ -5,6 +5,8 @@ import { pairs, shown, summary, table } from './driver.mjs';
 const AT_LEAST = { C: { 500: 20 }, JVM: { 512: 8, 1024: 15, 2048: 30 }, Node: { 50: 2.5, 1024: 20 } };
 const FLAT_MAX = 1.5;
 const READ_MAX_BYTES = 20e6;
+const LINKED_MIN = 0.95;
+const WRITTEN_MAX = 0.05;
 const SHARE_MAX = 1 / 15;
 const IMPROVED_MAX = 0.5;
 
@@ -58,6 +60,14 @@ function heapTargets({ times, costs, heaps }) {
     const least = AT_LEAST[name.split(' ')[0]]?.[megabytesOf(name)];
     if (least === undefined) continue;
     found.push(target(`stock / linked, ${name}`, ratio(times[`${name}, stock`], linked(name)), '>=', least));
+  }
+  for (const name of names.filter((one) => megabytesOf(one) >= 50)) {
+    const { dumped, copied } = heaps[name].pages;
+    const exactly = (value) => ({ median: value, min: value, max: value });
+    found.push(
+      target(`share of the pages that is linked, ${name}`, exactly(1 - copied / dumped), '>=', LINKED_MIN),
+    );
+    found.push(target(`written by linking, ${name}`, exactly(copied / dumped), '<=', WRITTEN_MAX));
   }
   const isNode = names[0].startsWith('Node');
   const small = names.find((name) => megabytesOf(name) === (isNode ? 50 : 256));

@@ -1,12 +1,22 @@
-// How long linking takes as images grow: the same dump is linked again and again, the sizes in turn. Usage:
-// node bench/linking.mjs [PAIRS [MEGABYTES...]]. Says the processor's time too, because linking never waits for a disk.
+// How long linking takes as images grow: the same dump is linked again and again, the sizes in turn, by a process of its own
+// each time, as the worker of a checkpoint is. Usage: node bench/linking.mjs [PAIRS [MEGABYTES...]]. Says the processor's time
+// too, because linking never waits for a disk.
 import { linkSync, mkdirSync, mkdtempSync, readdirSync, readFileSync, rmSync, statSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { fileURLToPath } from 'node:url';
 import { decodeRestorePlan } from '@forkpoint/manifest';
 import { linkImage } from '@forkpoint/supervisor';
 import { root, run } from './processes.mjs';
 
+if (process.argv[2] === '--one') {
+  const [, , , directory, controlDirectory] = process.argv;
+  const [clock, used] = [performance.now(), process.cpuUsage()];
+  linkImage(directory, { controlDirectory, runDirectory: directory });
+  const { user, system } = process.cpuUsage(used);
+  console.log(JSON.stringify({ elapsed: performance.now() - clock, used: (user + system) / 1000 }));
+  process.exit(0);
+}
 const [pairs = 7, ...sizes] = process.argv.slice(2).map(Number);
 const megabytes = sizes.length > 0 ? sizes : [256, 2048];
 const forkpoint = join(root, 'bin/forkpoint');
@@ -36,12 +46,11 @@ function link(image) {
   for (const name of readdirSync(image))
     if (statSync(join(image, name)).isFile()) linkSync(join(image, name), join(copy, name));
   const { controlDirectory } = decodeRestorePlan(readFileSync(join(copy, 'restore.plan')));
-  const [clock, used] = [performance.now(), process.cpuUsage()];
-  linkImage(copy, { controlDirectory, runDirectory: scratch });
-  const { user, system } = process.cpuUsage(used);
-  const elapsed = performance.now() - clock;
+  const sample = JSON.parse(
+    run(process.execPath, [fileURLToPath(import.meta.url), '--one', copy, controlDirectory]),
+  );
   rmSync(copy, { recursive: true });
-  return { elapsed, used: (user + system) / 1000 };
+  return sample;
 }
 
 const middle = (values) => values.toSorted((a, b) => a - b)[values.length >> 1];

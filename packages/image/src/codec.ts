@@ -5,7 +5,6 @@ import { ImageError } from './error.ts';
 import { pagemap_entrySchema, pagemap_headSchema } from './gen/pagemap_pb.ts';
 import type { pagemap_entry, pagemap_head } from './gen/pagemap_pb.ts';
 import { KINDS, kindOf, magicsOf, type MessageKind, type MessageOf } from './kinds.ts';
-import { readPagemapEntry } from './pagemap-entry.ts';
 import { payloadLength } from './payload.ts';
 import { missingRequired } from './required.ts';
 
@@ -83,6 +82,17 @@ export function decodeImage(name: string, bytes: Uint8Array, limits: Partial<Lim
   return decodeMessages(kind, reader);
 }
 
+/** Returns the head of a pagemap file and where its entries begin. Throws ImageError. */
+export function decodePagemapHead(
+  name: string,
+  bytes: Uint8Array,
+  bounds: Limits,
+): { head: pagemap_head; offset: number } {
+  const reader = new FrameReader(name, bytes, bounds);
+  reader.magics(magicsOf('pagemap'));
+  return { head: reader.message(pagemap_headSchema), offset: reader.offset };
+}
+
 /** Returns the bytes of an image file. Throws ImageError for a message without one of its required fields. */
 export function encodeImage(file: ImageFile): Uint8Array {
   if (file.kind === 'raw') return file.bytes;
@@ -104,7 +114,7 @@ export function encodeImage(file: ImageFile): Uint8Array {
 function decodePagemap(reader: FrameReader): PagemapFile {
   const head = reader.message(pagemap_headSchema);
   const entries: pagemap_entry[] = [];
-  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema, readPagemapEntry));
+  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema));
   return { kind: 'pagemap', name: reader.name, head, entries };
 }
 
@@ -163,11 +173,7 @@ class FrameReader {
     }
   }
 
-  /** Returns the next message. `quick` may read it first, and answers null for what it leaves to the generic decoder. */
-  message<Schema extends DescMessage>(
-    schema: Schema,
-    quick: (bytes: Uint8Array, from: number, to: number) => MessageShape<Schema> | null = () => null,
-  ): MessageShape<Schema> {
+  message<Schema extends DescMessage>(schema: Schema): MessageShape<Schema> {
     const offset = this.offset;
     if (++this.#count > this.#limits.entries) {
       const what = `more than ${this.#limits.entries} entries`;
@@ -177,11 +183,6 @@ class FrameReader {
     if (length > this.#limits.entryBytes) {
       const what = `an entry of ${length} bytes, more than the limit of ${this.#limits.entryBytes}`;
       throw new ImageError('ERR_FORKPOINT_IMAGE_LIMIT', this.name, what, { offset });
-    }
-    const read = length > this.remaining ? null : quick(this.#bytes, this.offset, this.offset + length);
-    if (read !== null) {
-      this.offset += length;
-      return read;
     }
     const bytes = this.take(length);
     let message: MessageShape<Schema>;
@@ -209,8 +210,7 @@ class FrameReader {
 
   #word(): number {
     const at = this.offset;
-    if (this.remaining < 4) this.take(4);
-    this.offset += 4;
+    this.take(4);
     return this.#view.getUint32(at, true);
   }
 }

@@ -1,5 +1,6 @@
 import { decodeImage, type ImageFile, type Limits, type MessageFile, type PagemapFile } from './codec.ts';
 import { ImageError } from './error.ts';
+import { pagemapRuns } from './pagemap-runs.ts';
 import { kindOf, type MessageKind } from './kinds.ts';
 
 /** Where the files of an image come from: a directory, an archive, memory. */
@@ -55,6 +56,12 @@ export class ImageDirectory {
     if (kindOf(name) !== 'pagemap') return undefined;
     const file = this.#load(name);
     return file?.kind === 'pagemap' ? file : undefined;
+  }
+
+  /** Returns the head and the joined runs of a pagemap, undefined when the image has none of that name. Throws ImageError. */
+  pagemapRuns(name: string): ReturnType<typeof pagemapRuns> | undefined {
+    if (kindOf(name) !== 'pagemap' || !this.names.includes(name)) return undefined;
+    return pagemapRuns(name, this.#source.read(name), this.#limits);
   }
 
   /** Returns the size in bytes of a file, undefined when the image has none of that name. */

@@ -33,6 +33,7 @@ export {
   toAddress,
 } from './pages.ts';
 export type { PageRun } from './pages.ts';
+export { pagemapRuns } from './pagemap-runs.ts';
 export { summarize } from './summary.ts';
 export type {
   ClockSummary,

@@ -3,12 +3,12 @@
  * cannot copy it.
  *
  * It is loaded into every program of a pod, whatever its libc: so it includes no header, links with nothing
- * (-shared -fPIC -nostdlib) and asks the libc for two symbols only, which may be missing. tcc must compile it as well
+ * (-shared -fPIC -nostdlib) and asks the libc for a few symbols only, all of which may be missing. tcc must compile it as well
  * as gcc, so assembly stands at top level, where both read the same AT&T syntax, and not in asm statements.
  *
  * Layout: the libc's errno, then one section for each call that is overridden; a further override adds its own at the
  * end. A libc's functions are never called, the ones overridden here least of all: an override makes its system call
- * itself.
+ * itself. The one exception is a chunk of glibc's own malloc, made and given back once at the start (note.h).
  */
 
 #if !defined(__x86_64__) || !defined(__linux__)

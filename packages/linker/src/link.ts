@@ -1,11 +1,4 @@
-import {
-  AREA_FILE_PRIVATE,
-  encodeImage,
-  ImageDirectory,
-  PAGE_SIZE,
-  pageRuns,
-  regularFile,
-} from '@forkpoint/image';
+import { AREA_FILE_PRIVATE, encodeImage, ImageDirectory, PAGE_SIZE, regularFile } from '@forkpoint/image';
 import type { ImageSource, MessageFile, vma_entry } from '@forkpoint/image';
 import { bytesOf, mappedRanges, moveOffsets } from './compact.ts';
 import type { Range } from './compact.ts';
@@ -98,12 +91,13 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
   let nextFile = files.entries.reduce((most, { message }) => Math.max(most, message.id), 0) + 1;
   for (const { message: process } of image.require('pstree', 'pstree.img').entries) {
     const memory = image.find('mm', `mm-${process.pid}.img`);
-    const pagemap = image.pagemap(`pagemap-${process.pid}.img`);
+    const name = `pagemap-${process.pid}.img`;
+    const pagemap = image.pagemapRuns(name);
     const mm = memory?.entries[0]?.message;
     if (memory === undefined || pagemap === undefined || mm === undefined) continue;
-    const pages = `pages-${pagemap.head.pagesId}.img`;
+    const { head, runs } = pagemap;
+    const pages = `pages-${head.pagesId}.img`;
     const fileId = nextFile++;
-    const runs = pageRuns(pagemap);
     const parent = family.memoryOf(process.ppid);
     const readPages = (offset: number, length: number): Uint8Array => read(pages, offset, length);
     const note = noteOf(image, mm.vmas, runs, options.shimName, readPages);
@@ -123,8 +117,8 @@ export function link(source: ImageSource, read: RangeReader, options: LinkOption
     if (result.report.linked === 0 || result.report.linked < result.report.pages * LINKED_MIN) continue;
     family.add(process.pid, fileId, pages, result);
     mm.vmas = [...result.areas];
-    pagemap.entries = pagemapWith(runs, result.left);
-    changed.set(pagemap.name, encodeImage(pagemap));
+    const entries = pagemapWith(runs, result.left);
+    changed.set(name, encodeImage({ kind: 'pagemap', name, head, entries }));
     linked.push({ pid: process.pid, fileId, pages, memory, areas: mm.vmas, result });
   }
   const moves = linked.flatMap((one) => moveOf(one, linked, options));

@@ -132,7 +132,34 @@ static void churn_check(int generation) {
   for (size_t i = 0; i < BLOCKS; i++) same(blocks[i].at, 0, blocks[i].length, 1000 + i, "after");
 }
 
+// A mapped chunk right behind a mapping of the program's own: the kernel makes one area of both, in which the chunk begins
+// anywhere.
+static byte *own, *behind;
+static void joined_setup(void) {
+  behind = malloc(PAGES(200));
+  byte *wanted = behind - 16 - PAGES(900);
+  own = mmap(wanted, PAGES(900), PROT_READ | PROT_WRITE, PRIVATE | MAP_FIXED_NOREPLACE, -1, 0);
+  if (own == MAP_FAILED) own = make(PAGES(900), PROT_READ | PROT_WRITE, PRIVATE);
+  fill(own, PAGES(900), 81);
+  fill(behind, PAGES(200), 82);
+}
+static void joined_check(int generation) {
+  same(own, 0, PAGES(900), 81, "own");
+  same(behind, 0, PAGES(200), 82, "before");
+  // Far beyond the end of any page file.
+  size_t more = PAGES(generation == 1 ? 60000 : 90000);
+  byte *place = realloc(behind, more);
+  need(place != NULL, "realloc");
+  if (place == NULL) return;
+  same(place, 0, PAGES(200), 82, "after");
+  place[more / 2] = place[more - 1] = 1;
+  need(munmap(own, PAGES(900)) == 0, "munmap");
+  free(place);
+  joined_setup();
+}
+
 const struct hazard allocator_hazards[] = {
+    {"joined", joined_setup, joined_check},
     {"realloc", realloc_setup, realloc_check},
     {"aligned", aligned_setup, aligned_check},
     {"calloc", calloc_setup, calloc_check},

@@ -37,6 +37,26 @@ static void move_check(int generation) {
   if (generation == 2) empty(moved, PAGES(100), PAGES(250), "grown");
 }
 
+// More places than the shim has room to note.
+static byte *often[24];
+static void often_setup(void) {
+  for (size_t i = 0; i < 24; i++) often[i] = filled(12, 100 + i);
+}
+static void often_check(int generation) {
+  for (size_t i = 0; i < 24; i++) {
+    byte *target = make(PAGES(14), PROT_NONE, PRIVATE);
+    byte *place = mremap(often[i], PAGES(12), PAGES(12), MREMAP_MAYMOVE | MREMAP_FIXED, target + PAGES(1));
+    need(place == target + PAGES(1), "mremap to a fixed place");
+    if (place != target + PAGES(1)) return;
+    often[i] = place;
+  }
+  for (size_t i = 0; i < 24; i++) {
+    same(often[i], 0, PAGES(generation == 1 ? 12 : 8), 100 + i, "moved");
+    need(madvise(often[i] + PAGES(8), PAGES(4), MADV_DONTNEED) == 0, "dontneed");
+    empty(often[i], PAGES(8), PAGES(12), "given back");
+  }
+}
+
 static byte *regrown;
 static void regrow_setup(void) { regrown = filled(256, 16); }
 static void regrow_check(int generation) {
@@ -293,6 +313,7 @@ const struct hazard memory_hazards[] = {
     {"brk", brk_setup, brk_check},
     {"mremap-grow", grow_setup, grow_check},
     {"mremap-move", move_setup, move_check},
+    {"mremap-often", often_setup, often_check},
     {"mremap-regrow", regrow_setup, regrow_check},
     {"mremap-dontunmap", dontunmap_setup, dontunmap_check},
     {"mremap-patched", patch_setup, patch_check},
