@@ -1,4 +1,5 @@
-// Lets every file operation of every command on a store fail, and kills the command at each of them: npm run faults -- [--operation NAME]
+// Lets every file operation of every command on a store fail, of linking, flattening and checkpoints, and kills whoever takes part at
+// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults.
 // Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -6,7 +7,8 @@ import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { parseArgs } from 'node:util';
-import { dataDirectory, setup } from './setup.mjs';
+import { lendEngine, showToOthers } from './lib/share.mjs';
+import { setup } from './setup.mjs';
 
 const here = fileURLToPath(import.meta.url);
 const node = join(dirname(here), '../node_modules/node24/bin/node');
@@ -14,8 +16,11 @@ const node = join(dirname(here), '../node_modules/node24/bin/node');
 // The packages are TypeScript; the workspace's own Node runs them as they are.
 if (process.execPath !== node) {
   await setup({ runtimes: false });
-  const env = { ...process.env, FORKPOINT_TEST_ENGINE: join(dataDirectory(), 'engine') };
+  showToOthers(here);
+  const { engine, remove } = lendEngine();
+  const env = { ...process.env, FORKPOINT_TEST_ENGINE: engine };
   const { status, error } = spawnSync(node, [here, ...process.argv.slice(2)], { stdio: 'inherit', env });
+  remove();
   if (error) throw error;
   process.exit(status ?? 1);
 }
@@ -38,6 +43,17 @@ try {
     }
   }
   console.log(`${points} points: every image whole, nothing left behind`);
+  for (const name of ['link-faults', 'chains', 'dump-faults']) {
+    if (values.operation !== undefined && values.operation !== name) continue;
+    const file = join(dirname(here), `../test/engine/${name}.test.ts`);
+    const env = { ...process.env, FORKPOINT_FAULTS: 'all' };
+    const { status } = spawnSync(
+      node,
+      ['--test', '--test-name-pattern', 'operation on the store|at any step of', file],
+      { stdio: 'inherit', env },
+    );
+    if (status !== 0) process.exitCode = 1;
+  }
 } catch (error) {
   console.error(error);
   process.exitCode = 1;

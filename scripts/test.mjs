@@ -1,22 +1,13 @@
 // Set-up, checks and all tests. Usage: npm test; npm run test:unit|test:engine|test:languages [-- FILE...]
 // What failed is told once more at the end; the last line is `N passed, N failed`.
 import { spawn, spawnSync } from 'node:child_process';
-import {
-  cpSync,
-  existsSync,
-  mkdirSync,
-  mkdtempSync,
-  readdirSync,
-  readFileSync,
-  rmSync,
-  statSync,
-  writeFileSync,
-} from 'node:fs';
+import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
-import { dirname, join } from 'node:path';
+import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lendEngine, showToOthers } from './lib/share.mjs';
 import { failuresOf } from './lib/tap.mjs';
-import { dataDirectory, setup } from './setup.mjs';
+import { setup } from './setup.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const [part = 'all', ...files] = process.argv.slice(2);
@@ -74,49 +65,6 @@ function check() {
   else failed++;
 }
 
-/** Lends the engine to test users: their data directories have a link to it. Root's own place is closed to others. */
-function lendEngine() {
-  const engine = join(dataDirectory(), 'engine');
-  if (process.getuid() !== 0) return { engine, remove: () => undefined };
-  const directory = mkdtempSync(join(tmpdir(), 'fp-engine-'));
-  const lent = join(directory, 'engine');
-  cpSync(engine, lent, { recursive: true, verbatimSymlinks: true });
-  const plan = join(lent, 'engine.plan');
-  writeFileSync(plan, readFileSync(plan, 'latin1').replaceAll(engine, lent), 'latin1');
-  spawnSync('chmod', ['-R', 'a+rX', directory]);
-  return { engine: lent, remove: () => rmSync(directory, { recursive: true, force: true }) };
-}
-
-/** When root tests a checkout that others cannot reach, the tests see it through a bind mount that they can. */
-function showToOthers() {
-  if (process.getuid() !== 0 || process.env.FORKPOINT_TEST_SHOWN !== undefined) return;
-  let reachable = true;
-  for (let at = root; at !== '/'; at = dirname(at)) reachable &&= (statSync(at).mode & 0o005) === 0o005;
-  if (reachable) return;
-  const shown = mkdtempSync(join(tmpdir(), 'fp-checkout-'));
-  mkdirSync(shown, { recursive: true });
-  spawnSync('chmod', ['755', shown]);
-  const script = 'mount --bind "$1" "$2" && cd "$2" && shift 2 && exec "$@"';
-  const { status } = spawnSync(
-    'unshare',
-    [
-      '--mount',
-      'sh',
-      '-c',
-      script,
-      'sh',
-      root,
-      shown,
-      process.execPath,
-      join(shown, 'scripts/test.mjs'),
-      ...process.argv.slice(2),
-    ],
-    { stdio: 'inherit', env: { ...process.env, FORKPOINT_TEST_SHOWN: '1' } },
-  );
-  rmSync(shown, { recursive: true, force: true });
-  process.exit(status ?? 1);
-}
-
 /** Unit tests: neither root nor CRIU. Pure packages share one process; the rest start processes and have one each. */
 async function unitTests() {
   // Node keeps what it compiles, types stripped, from one run to the next.
@@ -171,7 +119,7 @@ async function languageTests() {
 
 /** Mutated images, with a seed of its own in each run, beside tests that wait more than they compute. */
 async function fuzz() {
-  const argv = ['nice', process.execPath, join(root, 'scripts/fuzz.mjs'), '--seconds', '30'];
+  const argv = ['nice', process.execPath, join(root, 'scripts/fuzz.mjs'), '--seconds', '60'];
   const { status, output } = await finish(argv, { env: process.env, isQuiet: true });
   console.log(`\n# fuzz\n${output.trimEnd()}`);
   if (status === 0) passed++;
@@ -180,7 +128,7 @@ async function fuzz() {
 
 const needsRuntimes = part !== 'unit';
 await setup({ runtimes: needsRuntimes, languages: part === 'all' || part === 'languages' });
-showToOthers();
+showToOthers(fileURLToPath(import.meta.url));
 if (part === 'all') check();
 if (part === 'all' || part === 'unit') await unitTests();
 if (part === 'all') await Promise.all([engineTests(), fuzz()]);

@@ -81,7 +81,9 @@ void read_link(void) {
   }
   close(pod.run->link[1]);
   pod.run->link[1] = -1;
-  if (pod.run->detach) return;
+  // A detached run goes on without its nursery. One of which nothing was noted yet would be known to nobody.
+  pod.unrecorded = access(join(pod.run->dir, "/run.json", NULL), F_OK) != 0;
+  if (pod.run->detach && !pod.unrecorded) return;
   pod.orphaned = 1;
   kill(pod.program, SIGKILL);
 }

@@ -299,7 +299,7 @@ static void start_restored(struct run *run, int log) {
     long long left = deadline - now_ms(CLOCK_MONOTONIC);
     // An error in CRIU's restorer leaves it and the half-made program hanging for ever (criu/pie/restorer.c, BUG).
     if (left <= 0) fail(EXIT_OURS, "restore timeout %ld", run->timeout_ms);
-    struct pollfd wait[2] = {{pod.signals, POLLIN, 0}, {run->detach ? -1 : run->link[1], 0, 0}};
+    struct pollfd wait[2] = {{pod.signals, POLLIN, 0}, {run->link[1], 0, 0}};
     struct signalfd_siginfo info;
     int ready = poll(wait, 2, (int)left);
     // Nobody is left who could clean up.
@@ -325,7 +325,7 @@ void inner_main(struct run *run) {
   close(run->link[0]);
   if (run->life >= 0) close(run->life);
   setsid();
-  if (!run->detach) prctl(PR_SET_PDEATHSIG, SIGKILL);
+  prctl(PR_SET_PDEATHSIG, SIGKILL);
   prctl(PR_SET_NAME, "forkpoint");
   for (int fd = 0; fd < 3; fd++)
     if (run->stdio[fd].outer >= 0) close(run->stdio[fd].outer);

@@ -19,7 +19,7 @@ struct pod {
   struct run *run;
   int signals, request, pty, pty_slave;
   pid_t program;
-  int program_status, program_gone, published, orphaned;
+  int program_status, program_gone, published, orphaned, unrecorded;
   pid_t suspended;  // the process group that Ctrl-Z has stopped
   int lingering;  // the worker has more to do than its request, also after the program's end
   // The worker of the checkpoint under way.
@@ -80,6 +80,7 @@ void add_waiting(const char *path);
 void read_worker(void);
 void worker_ended(int status);
 void dump_is_late(void);
+void end_group_of(pid_t criu);
 void dump_ended(const char *status);
 void next_request(void);
 

@@ -246,7 +246,7 @@ static void end_pod(void) {
   }
   int code = farewell();
   // Here, because this process outlives every other one of the pod.
-  if (pod.run->is_child && !pod.run->survives) remove_tree(pod.run->dir);
+  if (pod.unrecorded || (pod.run->is_child && !pod.run->survives)) remove_tree(pod.run->dir);
   _exit(code);
 }
 
@@ -260,6 +260,7 @@ static void reap(void) {
     } else if (pid == pod.worker) {
       worker_ended(status);
     } else if (pid == pod.criu) {
+      if (status != 0) end_group_of(pid);
       char text[16];
       snprintf(text, sizeof text, "%d", WIFEXITED(status) ? WEXITSTATUS(status) : 128 + WTERMSIG(status));
       dump_ended(text);

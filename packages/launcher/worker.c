@@ -89,6 +89,8 @@ static void start_dump(const struct record *record) {
   long limit = record->count > 0 ? atol(record->field[0]) : 0;
   pod.criu_given_up = 0;
   pod.criu = fork();
+  // A group of its own, so that it can be ended with the processes that it starts.
+  setpgid(pod.criu, 0);
   if (pod.criu == 0) {
     signal(SIGXFSZ, SIG_IGN);  // See give_up_dump.
     pod_exec_criu(pod.run, "dump", record->count - 1, record->field + 1);
@@ -96,6 +98,12 @@ static void start_dump(const struct record *record) {
   pod.criu_started = now_ms(CLOCK_MONOTONIC);
   pod.criu_deadline = pod.criu_started + (limit > 0 ? limit : pod.run->timeout_ms);
   for (size_t i = 0; i < record->count; i++) pod.stopped |= strcmp(record->field[i], "--leave-stopped") == 0;
+}
+
+// Ends what a CRIU that has gone has started, and reaps it: the next worker must not find it in the pod.
+void end_group_of(pid_t criu) {
+  kill(-criu, SIGKILL);
+  while (waitpid(-criu, NULL, 0) > 0 || errno == EINTR) continue;
 }
 
 // Nobody wants the result any more. A CRIU that is killed leaves the program with whatever it was just doing in there: code

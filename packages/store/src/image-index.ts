@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { mkdir, readFile, rename, rm, stat, writeFile } from 'node:fs/promises';
+import { dirname, join } from 'node:path';
 import { dictionary, integer, list, nullable, object, oneOf, text } from '@forkpoint/manifest';
 import { listDirectory } from './entries.ts';
 import type { ImageEntry, Listing, Remembered } from './entries.ts';
+import { errnoOf } from './error.ts';
 import type { Places } from './places.ts';
 
 const FILE = 'images.json';
@@ -75,10 +76,16 @@ async function writeIndex(
   };
   const draft = `${file}.${randomBytes(6).toString('hex')}.new`;
   try {
+    // A store that nothing was run in yet has no cache; one that is not there at all stays so.
+    await mkdir(dirname(file), { mode: 0o700 }).catch(existsIsFine);
     await writeFile(draft, JSON.stringify(value), { mode: 0o600 });
     await rename(draft, file);
   } catch {
     // A full disk, or somebody else's store: the next listing reads everything again.
     await rm(draft, { force: true }).catch(() => undefined);
   }
+}
+
+function existsIsFine(error: unknown): void {
+  if (errnoOf(error) !== 'EEXIST') throw error;
 }

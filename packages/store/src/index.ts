@@ -7,7 +7,7 @@ export { checkName, defaultName, isId, newId } from './names.ts';
 export { closeMatches } from './suggest.ts';
 export { MAX_RECORD_BYTES, parseRunRecord, parseState } from './run-record.ts';
 export type { RunRecord, RunState } from './run-record.ts';
-export { findRun, isLauncherAlive, isUnattended, listRuns, readRun, stateOf } from './runs.ts';
+export { findRun, isAttended, isLauncherAlive, isUnattended, listRuns, readRun, stateOf } from './runs.ts';
 export type { Run } from './runs.ts';
 export { memoryOf } from './proc.ts';
 export { gone, processesOf, rootHostPid, signalRun } from './processes.ts';

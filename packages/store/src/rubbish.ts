@@ -6,6 +6,7 @@ import { isId } from './names.ts';
 import { isOwnerOver } from './owner.ts';
 import type { Places } from './places.ts';
 import { ownerOf } from './publish.ts';
+import { isAttended, isLauncherAlive } from './runs.ts';
 import type { Run } from './runs.ts';
 
 /** Something that nobody needs any more. */
@@ -67,12 +68,14 @@ async function halfMade(directory: string, runs: string, nowMs: number): Promise
   return found;
 }
 
-/** Page files and temporary images of forks of runs whose launcher was killed, and directories of runs that never ran. */
+/** Control directories of runs that have ended, with what page files and FIFOs are in them, temporary images of their forks, and directories of runs that never ran. */
 async function endedRuns(runs: string, { runs: known, nowMs }: Surrounding): Promise<Rubbish[]> {
   const found: Rubbish[] = [];
   for (const run of known.filter(({ isAlive }) => !isAlive)) {
+    // A launcher may outlive its program by the work of a last worker.
+    if (await isLauncherAlive(run)) continue;
     for (const [kind, part] of [
-      ['run', 'ctl/layers'],
+      ['run', 'ctl'],
       ['fork', 'forks'],
     ] as const) {
       const path = join(run.dir, part);
@@ -83,7 +86,9 @@ async function endedRuns(runs: string, { runs: known, nowMs }: Surrounding): Pro
   const recorded = new Set(known.map(({ id }) => id));
   for (const id of await namesIn(runs)) {
     const path = join(runs, id);
-    if (!isId(id) || recorded.has(id) || !(await isOlder(path, nowMs, DAY_MS))) continue;
+    if (!isId(id) || recorded.has(id) || !(await isOlder(path, nowMs, FRESH_MS))) continue;
+    // One that takes long to restore has a launcher that reads its requests.
+    if (await isAttended(path)) continue;
     found.push({ kind: 'run', path, bytes: await bytesOf(path), why: 'it never ran' });
   }
   return found;

@@ -92,15 +92,37 @@ export async function isLauncherAlive(
  * cannot be seen. False when the run's directory does not exist.
  */
 export async function isUnattended(dir: string): Promise<boolean> {
+  const errno = await openRequest(dir);
+  // ENXIO: nobody has the FIFO open for reading (fifo(7)).
+  return errno === 'ENXIO' || (errno !== null && (await isCollected(dir)));
+}
+
+/** Returns whether somebody reads a run's requests: its launcher, also before it has noted anything. */
+export async function isAttended(dir: string): Promise<boolean> {
+  return (await openRequest(dir)) === null;
+}
+
+/** Returns null when somebody reads the FIFO of requests, else the errno name of why it cannot be opened. */
+async function openRequest(dir: string): Promise<string | null> {
   try {
     const handle = await open(join(dir, 'ctl/request'), constants.O_WRONLY | constants.O_NONBLOCK);
     await handle.close();
-    return false;
+    return null;
   } catch (error) {
-    // ENXIO: nobody has the FIFO open for reading (fifo(7)).
-    if (errnoOf(error) === undefined) throw error;
-    return errnoOf(error) === 'ENXIO';
+    const errno = errnoOf(error);
+    if (errno === undefined) throw error;
+    return errno;
   }
+}
+
+/** Returns whether `gc` has taken the control directory of a run, which it does when the run has ended. */
+async function isCollected(dir: string): Promise<boolean> {
+  const has = async (name: string): Promise<boolean> =>
+    await stat(join(dir, name)).then(
+      () => true,
+      () => false,
+    );
+  return !(await has('ctl')) && (await has('run.json'));
 }
 
 /** Returns the parsed `state` file of a run directory, or undefined when there is none. */

@@ -146,7 +146,8 @@ test('what dead owners have left goes, what living ones are making stays, and so
   fakeImage(at.images, 'kept', { id: idOf(1) });
   const dir = join(at.runs, 'cccccccccccc');
   mkdirSync(join(dir, 'forks', 'image-x'), { recursive: true });
-  const killed = { id: 'cccccccccccc', name: 'killed', dir, isAlive: false } as Run;
+  mkdirSync(join(dir, 'ctl', 'members', '7'), { recursive: true });
+  const killed = { id: 'cccccccccccc', name: 'killed', dir, isAlive: false, launcherPid: 2 ** 30 } as Run;
   const found = await findRubbish(at, {
     runs: [killed],
     imageIds: new Set([idOf(1), idOf(2)]),
@@ -154,7 +155,7 @@ test('what dead owners have left goes, what living ones are making stays, and so
     cacheMs: Number.MAX_SAFE_INTEGER,
   });
   const names = found.map(({ path }) => path.slice(path.lastIndexOf('/') + 1)).sort();
-  assert.deepEqual(names, [dead, unknown, `${idOf(3)}-cc`, 'forks'].sort());
+  assert.deepEqual(names, [dead, unknown, `${idOf(3)}-cc`, 'forks', 'ctl'].sort());
   for (const item of found) await removeRubbish(item);
   assert.deepEqual(readdirSync(at.images).sort(), [living, elsewhere, 'kept'].sort());
   assert.equal(await isOwnerOver(await ownOwner(), at.runs), false);

@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { once } from 'node:events';
 import { spawnSync } from 'node:child_process';
 import { constants } from 'node:fs';
-import { mkdir, open, writeFile } from 'node:fs/promises';
+import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
@@ -46,6 +46,10 @@ test('a run whose requests nobody reads has lost its launcher', async (t) => {
   assert.equal(await isUnattended(dir), false);
   await reader.close();
   assert.equal(await isUnattended(dir), true);
+  await rm(join(dir, 'ctl'), { recursive: true });
+  assert.equal(await isUnattended(dir), false, 'it is being started');
+  await writeFile(join(dir, 'run.json'), '{}');
+  assert.equal(await isUnattended(dir), true, 'gc takes the control directory of none but ended runs');
 });
 
 test('what is no run is left out of the list', async (t) => {

@@ -1,3 +1,4 @@
+import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { ByteCount, expired, findRubbish, removeImage, removeRubbish, runsOf } from '@forkpoint/store';
@@ -38,16 +39,20 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
       'Removes half-made directories whose maker has ended, temporary images of forks that have ended, page files of killed ' +
         'runs and unused cache. Images go only with --keep, --max-age or --quota, and never while a program runs from them.',
     )
+    .argument('[dirs...]', 'directories of images elsewhere: what was left half-made in them goes too')
     .option('--keep <number>', 'keep this many images of each program, the newest', countOf)
     .option('--max-age <age>', 'remove older images: 30d, 12h, 45min', ageMs)
     .option('--quota <size>', 'remove the oldest images until all fit: 10GB, 500MB', sizeBytes)
     .option('--cache-age <age>', 'remove what was not used for this long from the cache', ageMs, WEEK_MS)
     .option('--dry-run', 'only say what would be removed')
     .option('--json', 'print what was removed as a JSON array')
-    .addHelpText('after', '\nExamples:\n  forkpoint gc --dry-run\n  forkpoint gc --keep 5 --quota 20GB')
-    .action(async (options: Options) => {
+    .addHelpText(
+      'after',
+      '\nExamples:\n  forkpoint gc --dry-run\n  forkpoint gc --keep 5 --quota 20GB\n  forkpoint gc ./images',
+    )
+    .action(async (directories: string[], options: Options) => {
       const view = await viewed(cli);
-      const going = await planOf(cli, view, options);
+      const going = await planOf(cli, view, { ...options, directories });
       if (options.dryRun !== true) {
         await withProgress(cli, 'Removing', async () => {
           for (const { remove } of going) await remove();
@@ -65,7 +70,7 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
 async function planOf(
   cli: Cli,
   view: StoreView,
-  options: Options,
+  options: Options & { readonly directories: readonly string[] },
 ): Promise<(Going & { readonly remove: () => Promise<void> })[]> {
   const policy: Retention = {
     ...(options.keep === undefined ? {} : { keep: options.keep }),
@@ -77,12 +82,14 @@ async function planOf(
   const images = expired(view.images, policy, { nowMs, isBusy });
   const gone = new Set(images.map(({ image }) => image));
   const staying = view.images.filter((image) => !gone.has(image));
-  const rubbish = await findRubbish(cli.places, {
+  const given = {
     runs: view.runs,
     imageIds: new Set(staying.map(({ id }) => id)),
     nowMs,
     cacheMs: options.cacheAge,
-  });
+  };
+  const directories = options.directories.map((directory) => resolve(cli.cwd, directory));
+  const rubbish = await findRubbish(cli.places, given, directories);
   // What an image frees depends on those that go before it.
   const count = new ByteCount(view.images);
   return [

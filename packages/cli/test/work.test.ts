@@ -1,0 +1,44 @@
+import assert from 'node:assert/strict';
+import test from 'node:test';
+import { eventually } from '@forkpoint/testkit';
+import { processContext } from '../src/context.ts';
+import type { Cli } from '../src/context.ts';
+import { withWork } from '../src/ui/work.ts';
+
+/** A command line whose stderr is a terminal or a pipe, and what was written to it. */
+function speaking(isErrTerminal: boolean): { cli: Cli; said: () => string } {
+  let said = '';
+  const cli = { ...processContext(), isErrTerminal, writeErr: (text: string) => void (said += text) };
+  return { cli, said: () => said };
+}
+
+const halfway = {
+  step: 'compress',
+  doneBytes: 2e8,
+  totalBytes: 4e8,
+  bytesPerSecond: 1e8,
+  leftMs: 2000,
+} as const;
+
+test('work that takes longer than 250 ms shows bytes, rate and the time that is left on a terminal, and takes it away', async () => {
+  const { cli, said } = speaking(true);
+  const started = performance.now();
+  await withWork(cli, 'Compressing warm', async ({ onProgress }) => {
+    onProgress?.(halfway);
+    await eventually(() => said() || undefined, 'progress');
+  });
+  assert.ok(performance.now() - started >= 250);
+  assert.match(said(), /^\r\S+ Compressing warm 200 MB of 400 MB, 100 MB\/s, 2\.0 s left, \d+\.\d s/);
+  assert.match(said(), /\r\S+$/);
+});
+
+test('quick work, and work whose stderr is a pipe, say nothing', async () => {
+  for (const isTerminal of [true, false]) {
+    const { cli, said } = speaking(isTerminal);
+    await withWork(cli, 'Compressing warm', async ({ onProgress }) => {
+      onProgress?.(halfway);
+      await Promise.resolve();
+    });
+    assert.equal(said(), '');
+  }
+});
