@@ -7,6 +7,7 @@ import { reportLoad } from './load-report.mjs';
 import { benchLoad } from './load.mjs';
 import { reportRestore } from './report.mjs';
 import { benchRestore } from './restore.mjs';
+import { benchStore, reportStore } from './store.mjs';
 
 const [name, home] = process.argv.slice(2);
 const BENCHMARKS = {
@@ -15,6 +16,7 @@ const BENCHMARKS = {
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
+  store: [benchStore, reportStore],
 };
 const [measure, report] = BENCHMARKS[name];
 try {

@@ -10,6 +10,7 @@ import { reportLoad } from '../bench/load-report.mjs';
 import { benchLoad } from '../bench/load.mjs';
 import { reportRestore } from '../bench/report.mjs';
 import { benchRestore } from '../bench/restore.mjs';
+import { benchStore, reportStore } from '../bench/store.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
 const BENCHMARKS = {
@@ -19,6 +20,7 @@ const BENCHMARKS = {
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
+  store: [benchStore, reportStore],
 };
 const SIZES = ['smoke', 'quick', 'full'];
 

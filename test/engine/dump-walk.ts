@@ -80,7 +80,8 @@ export class DumpWalk {
     const name = point.at % 3 === 0 ? 'fresh' : 'image';
     rmSync(join(this.#images, 'fresh'), { recursive: true, force: true });
     const came = await this.#meet(point, name);
-    await this.#recover(came === 'struck' && point.fault === 'launcher');
+    const isGone = came === 'struck' && point.fault === 'launcher';
+    await this.#recover(isGone || (point.fault === 'criu' && !(await this.#survives())));
     await this.#imagesAreWhole();
     await this.#repeat();
     return came;
@@ -131,6 +132,17 @@ export class DumpWalk {
     } else assert.equal(await this.#check(this.#run), this.#sum, 'the memory of the program');
   }
 
+  /** A CRIU that is killed may leave the program with code of its own, of which that dies; else it is as it was. */
+  async #survives(): Promise<boolean> {
+    try {
+      await this.#check(this.#run);
+      return true;
+    } catch (error) {
+      if (isAlive(launcherOf(this.person, this.#run))) throw error;
+      return false;
+    }
+  }
+
   async #imagesAreWhole(): Promise<void> {
     const { images, damaged } = await listDirectory(this.#images);
     assert.deepEqual(damaged, [], 'a half image is seen');
@@ -163,8 +175,14 @@ export class DumpWalk {
     const before = answers().length;
     const program = (): number | undefined =>
       childrenOf(launcherOf(this.person, id)).find((pid) => commandOf(pid).includes('/chain '));
-    process.kill(await eventually(program, `the program of ${id}`), signal);
-    return await eventually(() => answers()[before], `an answer of ${id}`);
+    const launcher = launcherOf(this.person, id);
+    const orGone = <T>(found: T | undefined): T | null | undefined =>
+      found ?? (isAlive(launcher) ? undefined : null);
+    const pid = await eventually(() => orGone(program()), `the program of ${id}`);
+    if (pid !== null) process.kill(pid, signal);
+    const answer = await eventually(() => orGone(answers()[before]), `an answer of ${id}`);
+    if (answer === null) throw new Error(`run ${id} has ended`);
+    return answer;
   }
 
   #order(words: readonly (string | number)[] | undefined): void {

@@ -76,10 +76,14 @@ export class World {
     const count = (): number => [...logOf(this.person, id).matchAll(/^beat /gm)].length;
     const before = count();
     process.kill(this.#program(id), 'SIGUSR1');
-    return await eventually(
-      () => [...logOf(this.person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1],
+    const answer = await eventually(
+      () =>
+        [...logOf(this.person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1] ??
+        (this.isLiving({ id }) ? undefined : null),
       `run ${id} answering`,
     );
+    if (answer === null) throw new Error(`run ${id} has ended`);
+    return answer;
   }
 
   async command(words: readonly string[], strike?: Strike, run?: Living): Promise<Finished> {
@@ -96,7 +100,7 @@ export class World {
     await eventually(() => (isAlive(launcher) ? undefined : true), `the end of run ${id}`, LIMIT_MS);
   }
 
-  isLiving({ id }: Living): boolean {
+  isLiving({ id }: Pick<Living, 'id'>): boolean {
     return (
       isAlive(launcherOf(this.person, id)) &&
       readFileSync(join(this.person.home, 'runs', id, 'state'), 'utf8').startsWith('running')
@@ -150,17 +154,30 @@ export class World {
     strike,
   }: Extract<Operation, { kind: 'checkpoint' }>): Promise<Finished> {
     const run = this.runs.get(slot);
-    const isEnding = flags.includes('--stop') || strike?.victim === 'launcher';
+    const isEnding = flags.includes('--stop') || strike?.victim === 'launcher' || strike?.victim === 'criu';
     if (isEnding) this.runs.delete(slot);
     const finished = await this.command(['checkpoint', run?.id ?? 'nobody', image, ...flags], strike, run);
     // It was not to end when something else failed.
     if (isEnding && run !== undefined && !this.runs.has(slot)) {
       if (strike?.victim === 'launcher') await this.end(run);
-      else if (finished.code === 0)
+      else if (strike?.victim === 'criu') {
+        if (await this.#survives(run)) this.runs.set(slot, run);
+      } else if (finished.code === 0)
         await eventually(() => (this.isLiving(run) ? undefined : true), `the end of run ${run.id}`);
       else if (this.isLiving(run)) this.runs.set(slot, run);
     }
     return finished;
+  }
+
+  /** A CRIU that is killed may leave the program with code of its own, of which that dies; else it is as it was. */
+  async #survives(run: Living): Promise<boolean> {
+    try {
+      await this.checkRun(run);
+      return true;
+    } catch (error) {
+      if (this.isLiving(run)) throw error;
+      return false;
+    }
   }
 
   async #checkpointWithoutSpace({

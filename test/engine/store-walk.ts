@@ -16,6 +16,7 @@ import {
   compressImage,
   decompressImage,
   ensureHome,
+  findDuplicates,
   findRubbish,
   launcherExchange,
   listDirectory,
@@ -26,6 +27,7 @@ import {
   removeImage,
   removeRubbish,
   repairImage,
+  shareDuplicate,
   temporaryName,
   unpackedDirectory,
   upgradeImage,
@@ -103,6 +105,16 @@ export const OPERATIONS: Readonly<Record<string, Operation>> = {
       mkdirSync(join(at.cache, 'unpacked', temporaryName('half', 'p1-1-1')), { recursive: true });
     },
     run: async (at) => await collect(at),
+  },
+  dedup: {
+    prepare: async (at) => {
+      await recordDigests(make(at, 'copy', 2));
+      await recordDigests(make(at, 'image', 2));
+    },
+    run: async (at) => {
+      for (const duplicate of await findDuplicates((await listDirectory(at.images)).images))
+        await shareDuplicate(duplicate);
+    },
   },
   list: {
     prepare: async (at) => await Promise.resolve(void make(at, 'image', 2)),

@@ -58,6 +58,8 @@ export { repairImage, upgradeImage } from './repair.ts';
 export type { Repaired } from './repair.ts';
 export { bytesToVerify, verifyImage } from './verify.ts';
 export type { Problem, Verification } from './verify.ts';
+export { findDuplicates, shareDuplicate } from './dedup.ts';
+export type { Duplicate } from './dedup.ts';
 export { removeImage } from './remove.ts';
 export { expired } from './retention.ts';
 export type { Expired, Retention } from './retention.ts';

@@ -1,7 +1,16 @@
 import { resolve } from 'node:path';
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
-import { ByteCount, expired, findRubbish, removeImage, removeRubbish, runsOf } from '@forkpoint/store';
+import {
+  ByteCount,
+  expired,
+  findDuplicates,
+  findRubbish,
+  removeImage,
+  removeRubbish,
+  runsOf,
+  shareDuplicate,
+} from '@forkpoint/store';
 import type { Expired, Retention, Rubbish } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import type { StoreView } from '@forkpoint/supervisor/host';
@@ -16,13 +25,14 @@ interface Options {
   readonly maxAge?: number;
   readonly quota?: number;
   readonly cacheAge: number;
+  readonly dedup?: boolean;
   readonly dryRun?: boolean;
   readonly json?: boolean;
 }
 
 /** One thing that goes. */
 interface Going {
-  readonly kind: Rubbish['kind'] | 'image';
+  readonly kind: Rubbish['kind'] | 'image' | 'duplicate';
   readonly path: string;
   readonly bytes: number;
   readonly why: string;
@@ -44,6 +54,10 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
     .option('--max-age <age>', 'remove older images: 30d, 12h, 45min', ageMs)
     .option('--quota <size>', 'remove the oldest images until all fit: 10GB, 500MB', sizeBytes)
     .option('--cache-age <age>', 'remove what was not used for this long from the cache', ageMs, WEEK_MS)
+    .option(
+      '--dedup',
+      'hold equal files of images once: page files, packed or not, and contents of deleted files',
+    )
     .option('--dry-run', 'only say what would be removed')
     .option('--json', 'print what was removed as a JSON array')
     .addHelpText(
@@ -90,6 +104,7 @@ async function planOf(
   };
   const directories = options.directories.map((directory) => resolve(cli.cwd, directory));
   const rubbish = await findRubbish(cli.places, given, directories);
+  const duplicates = options.dedup === true ? await findDuplicates(staying) : [];
   // What an image frees depends on those that go before it.
   const count = new ByteCount(view.images);
   return [
@@ -98,6 +113,16 @@ async function planOf(
       return { kind: 'image' as const, path: image.path, bytes: count.remove(image), why, remove };
     }),
     ...rubbish.map((item) => ({ ...item, remove: async () => await removeRubbish(item) })),
+    ...duplicates.map((item) => {
+      const remove = async (): Promise<void> => void (await shareDuplicate(item));
+      return {
+        kind: 'duplicate' as const,
+        path: item.path,
+        bytes: item.bytes,
+        why: `equals ${item.original}`,
+        remove,
+      };
+    }),
   ];
 }
 
