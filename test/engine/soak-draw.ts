@@ -76,6 +76,7 @@ export function tell(operation: Operation): string {
       return `gc ${operation.flags.join(' ')}${struck}`.trim();
     case 'look':
       return operation.verb;
+    case 'full':
     default:
       return `checkpoint ${operation.slot} ${operation.image} with ${operation.freeKb} kB free`;
   }
@@ -123,6 +124,7 @@ function drawOperation(draw: Draw): Operation {
       return { kind, flags: isForced ? ['--keep', '4'] : [], ...commandOnly(strike) };
     case 'look':
       return { kind, verb: looks };
+    case 'full':
     default:
       return { kind, slot, image: small, freeKb };
   }

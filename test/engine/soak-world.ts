@@ -142,6 +142,7 @@ export class World {
         return await this.command(['gc', ...operation.flags], operation.strike);
       case 'look':
         return await this.command([operation.verb, '--json']);
+      case 'full':
       default:
         return await this.#checkpointWithoutSpace(operation);
     }
