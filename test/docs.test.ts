@@ -67,10 +67,10 @@ test('every relative link leads somewhere', () => {
 test('every verb and option of forkpoint in the pages exists', async () => {
   const overview = await help([]);
   const verbs = new Map<string, Set<string>>();
-  for (const [, verb = ''] of overview.matchAll(/^ {2}([a-z]+) /gm)) {
+  for (const [, verb = ''] of overview.matchAll(/^ {2}([a-z][a-z-]*) /gm)) {
     if (verb !== 'help' && verb !== 'forkpoint') verbs.set(verb, optionsOf(await help([verb])));
   }
-  const commands = pages.flatMap(commandsIn).filter(({ words }) => /^[a-z]+$/.test(words[0] ?? ''));
+  const commands = pages.flatMap(commandsIn).filter(({ words }) => /^[a-z][a-z-]*$/.test(words[0] ?? ''));
   assert.ok(commands.length > 30, 'the pages have another form than this test reads');
   for (const { page, words } of commands) {
     const [verb = '', ...rest] = words;
@@ -85,7 +85,7 @@ test('every verb and option of forkpoint in the pages exists', async () => {
 
 test('every option that stands alone in the pages belongs to some verb, or to another program that is named', async () => {
   const all = new Set<string>();
-  for (const [, verb = ''] of (await help([])).matchAll(/^ {2}([a-z]+) /gm)) {
+  for (const [, verb = ''] of (await help([])).matchAll(/^ {2}([a-z][a-z-]*) /gm)) {
     if (verb !== 'help' && verb !== 'forkpoint')
       for (const option of optionsOf(await help([verb]))) all.add(option);
   }

@@ -108,6 +108,7 @@ describe('the published package', () => {
     assert.equal(told.code, 0, told.stderr);
     const found = JSON.parse(told.stdout) as Record<string, unknown> & {
       inspected: { manifest: object; areas: unknown[]; descriptors: unknown[] };
+      steps: string[];
       verified: { hasDigests: boolean; problems: unknown[]; bytes: number };
     };
     assert.deepEqual(found.same, []);
@@ -143,7 +144,9 @@ describe('the published package', () => {
     assert.deepEqual(shown?.['layers'], found.layers);
     assert.deepEqual(found.flat, [true, true]);
     assert.deepEqual([found.verified.hasDigests, found.verified.problems], [true, []]);
-    assert.deepEqual(found.steps, ['compress', 'compare', 'decompress', 'plan', 'copy', 'publish', 'read']);
+    // Unpacking what is compressed is told of only where it takes longer than a moment.
+    const steps = found.steps.filter((step) => step !== 'unpack');
+    assert.deepEqual(steps, ['compress', 'compare', 'decompress', 'plan', 'copy', 'publish', 'read']);
     assert.deepEqual(found.aborted, ['enough', 'enough', 'enough']);
     assert.deepEqual(found.refused, ['ERR_FORKPOINT_IMAGE_NOT_FOUND', 'string']);
     assert.deepEqual(found.left, []);

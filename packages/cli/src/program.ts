@@ -1,4 +1,5 @@
 import { Command, CommanderError } from 'commander';
+import { addCheckClones } from './commands/check-clones.ts';
 import { addCheckpoint } from './commands/checkpoint.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addCompress } from './commands/compress.ts';
@@ -129,6 +130,7 @@ function build(
   addGc(program, cli, finish);
   addFlatten(program, cli, finish);
   addTrain(program, cli, finish);
+  addCheckClones(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
   addCompletion(program, cli, finish);

@@ -9,7 +9,7 @@ test('verbs, options, topics, images, slots and kinds of files are completed', a
   await mkdir(join(home, 'images', 'warm'), { recursive: true });
   await writeFile(join(home, 'images', 'warm', 'manifest.json'), JSON.stringify(MANIFEST));
   for (const [words, values, directive] of [
-    [['che'], ['checkpoint'], 'nothing'],
+    [['che'], ['checkpoint', 'check-clones'], 'nothing'],
     [['help', 'im'], ['images'], 'nothing'],
     [['restore', '--or'], ['--or-run'], 'nothing'],
     [['restore', ''], ['warm'], 'dirs'],

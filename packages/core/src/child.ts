@@ -15,12 +15,15 @@ export interface ChildEnd {
 export type LineKind = 'life' | 'stdin' | 'stdout' | 'stderr' | 'channel';
 
 const TEXT_MAX = 65_536;
+const STREAMS: readonly LineKind[] = ['stdin', 'stdout', 'stderr'];
 
 /** What kind of child is awaited. */
 export interface BirthKind {
   readonly isDetached: boolean;
   /** Whether the program in the child has to come for its channel before it counts as born. */
   readonly needsChannel: boolean;
+  /** Whether its standard streams are lines, which have to be there before it counts as born. */
+  readonly hasStreams: boolean;
   /** Index of the first child, 0 unless given. */
   readonly first?: number;
 }
@@ -65,7 +68,7 @@ export class Birth {
     }
     this.#lines.set(kind, socket);
     if (kind === 'life') this.#watch(socket);
-    else if (kind === 'channel') this.#bear();
+    this.#bear();
   }
 
   /** Gives the child up: ends it, with its lines. */
@@ -105,6 +108,8 @@ export class Birth {
   #bear(): void {
     const channel = this.#lines.get('channel') ?? (this.#kind.needsChannel ? undefined : closedSocket());
     const life = this.#lines.get('life');
+    // Lines are told apart by what they say first, which may be heard later than what the launcher says.
+    if (this.#kind.hasStreams && STREAMS.some((kind) => !this.#lines.has(kind))) return;
     if (
       this.#settle === undefined ||
       channel === undefined ||

@@ -34,8 +34,8 @@ export class Family {
   readonly #members = new Set<Abandonable>();
 
   /** Waits for the children of one fork on a socket at `path`, from now on. */
-  await(path: string, count: number, isDetached: boolean): Cradle {
-    return new Cradle(path, count, { isDetached, needsChannel: true }, (child) => {
+  await(path: string, count: number, kind: Omit<BirthKind, 'needsChannel'>): Cradle {
+    return new Cradle(path, count, { ...kind, needsChannel: true }, (child) => {
       this.#members.add(child);
       void child.wait().then(() => this.#members.delete(child));
     });

@@ -26,7 +26,10 @@ export async function forkMember(
         freezing: () => signal?.throwIfAborted(),
         answered: ({ outcome }) => {
           if (outcome === 'continued')
-            cradle = family.await(`${control.path}/${socket}`, request.count, options.detached === true);
+            cradle = family.await(`${control.path}/${socket}`, request.count, {
+              isDetached: options.detached === true,
+              hasStreams: options.stdio === 'pipe',
+            });
         },
         conclude: async (answer, errors) => {
           if (answer.outcome === 'restored') return await asChild(family, member, answer, errors);

@@ -135,7 +135,7 @@ test('a fork settles when each child lives or has said why not; lines that nobod
   const directory = mkdtempSync(join(tmpdir(), 'fp-cradle-'));
   // Longer than a socket's address may be.
   const path = join(directory, `fork-${'0'.repeat(12)}.sock`);
-  const cradle = new Cradle(path, 3, { isDetached: false, needsChannel: true });
+  const cradle = new Cradle(path, 3, { isDetached: false, needsChannel: true, hasStreams: false });
   const life = line(path, '0 life\nstarted abc 12\n');
   const channel = line(path, '0 channel\n');
   line(path, '1 life\nError: no room\n').end();

@@ -28,6 +28,7 @@ export interface Surrounding {
 }
 
 const DAY_MS = 24 * 3600 * 1000;
+const HOUR_MS = 3600 * 1000;
 /** A restore may be using what it has just found in the cache. */
 const FRESH_MS = 10 * 60 * 1000;
 
@@ -44,6 +45,7 @@ export async function findRubbish(
     endedRuns(places.runs, given),
     unusedCache(join(places.cache, 'unpacked'), given),
     drafts(places.cache, given.nowMs),
+    abandonedForks(places.cache, given.nowMs),
     draftsInImages(places.images, given.nowMs),
   ]);
   return groups.flat();
@@ -116,6 +118,17 @@ async function drafts(cache: string, nowMs: number): Promise<Rubbish[]> {
     const path = join(cache, name);
     if (!/\.[0-9a-f]{12}\.new$/.test(name) || !(await isOlder(path, nowMs, FRESH_MS))) continue;
     found.push({ kind: 'draft', path, bytes: (await stat(path)).blocks * 512, why: 'its writer has ended' });
+  }
+  return found;
+}
+
+/** Plans and sockets of clones whose maker was killed while they started, which takes minutes at most. */
+async function abandonedForks(cache: string, nowMs: number): Promise<Rubbish[]> {
+  const found: Rubbish[] = [];
+  for (const name of await namesIn(cache)) {
+    const path = join(cache, name);
+    if (!/^fork-[0-9a-f]{12}(\.sock)?$/.test(name) || !(await isOlder(path, nowMs, HOUR_MS))) continue;
+    found.push({ kind: 'fork', path, bytes: await bytesOf(path), why: 'whoever made it has ended' });
   }
   return found;
 }

@@ -80,7 +80,11 @@ async function fork(cli: Cli, target: string, args: readonly string[], options: 
   await checkSetup(cli, files);
   const socket = join(cli.places.cache, socketName());
   const isDetached = options.detach === true;
-  const cradle = new Cradle(socket, options.number, { isDetached, needsChannel: false });
+  const cradle = new Cradle(socket, options.number, {
+    isDetached,
+    needsChannel: false,
+    hasStreams: !isDetached,
+  });
   const order = { args, options, socket };
   const started: string[] = [];
   const brood = await withProgress(cli, `Forking ${target}`, async () => {

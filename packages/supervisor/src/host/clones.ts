@@ -2,9 +2,12 @@ import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
 import { mkdir, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
+import { Cradle, socketName } from '@forkpoint/core/family';
+import type { ForkedChild } from '@forkpoint/core/family';
 import { encodeChildPlan } from '@forkpoint/manifest';
-import type { ChildStdio } from '@forkpoint/manifest';
+import type { ChildStdio, ManifestSlot } from '@forkpoint/manifest';
 import type { Places } from '@forkpoint/store';
+import { SupervisorError } from '../error.ts';
 
 /** What starts clones of images. */
 export interface CloneMaker {
@@ -25,6 +28,8 @@ export interface CloneOrder {
   readonly socket: string;
   readonly isDetached?: boolean;
   readonly isParked?: boolean;
+  /** False keeps the random state of the image. */
+  readonly isReseeded?: boolean;
   readonly sharesPorts?: boolean;
   readonly hostname?: string | undefined;
   readonly listen?: Readonly<Record<string, string>> | undefined;
@@ -53,6 +58,7 @@ export async function startClone(maker: CloneMaker, order: CloneOrder): Promise<
     sharesPorts: order.sharesPorts === true,
     args: [
       image,
+      ...(order.isReseeded === false ? ['--no-reseed'] : []),
       ...Object.entries(listen).flatMap(([slot, address]) => ['--listen', `${slot}=${address}`]),
       ...Object.entries(variables).flatMap(([name, value]) => ['--env', `${name}=${value}`]),
       ...(args.length === 0 ? [] : ['--', ...args]),
@@ -69,6 +75,54 @@ export async function startClone(maker: CloneMaker, order: CloneOrder): Promise<
   started.on('error', () => undefined);
   started.unref();
   return started;
+}
+
+/**
+ * Starts a clone and resolves once its program runs; it ends with this process. Throws ERR_FORKPOINT_TIMEOUT, the signal's
+ * reason, and what the clone's launcher has to say.
+ */
+export async function bringClone(
+  maker: CloneMaker,
+  order: Omit<CloneOrder, 'socket' | 'isDetached'>,
+  { timeoutMs, signal }: { timeoutMs: number; signal?: AbortSignal | undefined },
+): Promise<ForkedChild> {
+  const { places } = maker;
+  await mkdir(places.cache, { recursive: true, mode: 0o700 });
+  const socket = join(places.cache, socketName());
+  const cradle = new Cradle(socket, 1, {
+    isDetached: false,
+    needsChannel: false,
+    hasStreams: order.stdio === 'pipe',
+    first: order.index,
+  });
+  const timer = setTimeout(() => {
+    const what = `a clone of ${order.image} did not come within ${timeoutMs} ms`;
+    cradle.fail(new SupervisorError('ERR_FORKPOINT_TIMEOUT', what));
+  }, timeoutMs);
+  try {
+    const started = await startClone(maker, { ...order, socket });
+    started.once('error', (error) => cradle.fail(error));
+    const { children, errors } = await cradle.settle(signal);
+    const [child] = children;
+    if (child !== undefined) return child;
+    throw errors[0] ?? new SupervisorError('ERR_FORKPOINT_POOL', `no clone of ${order.image} came`);
+  } catch (error) {
+    cradle.abort(error instanceof Error ? error : new Error(String(error)));
+    await removeClone(places, order.id);
+    throw error;
+  } finally {
+    clearTimeout(timer);
+  }
+}
+
+/** Addresses for the TCP slots of one of several clones: two cannot have one, and each shall get its own connections. */
+export function ownPorts(slots: readonly ManifestSlot[]): Record<string, string> {
+  const own = slots.flatMap((slot): [string, string][] =>
+    slot.kind === 'tcp'
+      ? [[slot.id, slot.address.includes(':') ? `[${slot.address}]:0` : `${slot.address}:0`]]
+      : [],
+  );
+  return Object.fromEntries(own);
 }
 
 /** Removes what is left of a clone that did not come to live, or whose launcher was killed. */

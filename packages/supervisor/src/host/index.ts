@@ -1,5 +1,7 @@
 // The public part, and what only the command line needs beside it.
 export * from './public.ts';
+export { checkClones } from './check-clones.ts';
+export type { CloneCheck, CheckedClones, FoundToken } from './check-clones.ts';
 export { removeClone, startClone } from './clones.ts';
 export type { CloneMaker, CloneOrder } from './clones.ts';
 export { unpack } from './unpack.ts';

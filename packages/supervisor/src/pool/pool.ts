@@ -1,11 +1,8 @@
-import { mkdir } from 'node:fs/promises';
-import { join } from 'node:path';
-import { Cradle, socketName } from '@forkpoint/core/family';
 import type { ForkedChild } from '@forkpoint/core/family';
 import { newId } from '@forkpoint/store';
 import type { ManifestSlot } from '@forkpoint/manifest';
 import { SupervisorError } from '../error.ts';
-import { removeClone, startClone } from '../host/clones.ts';
+import { bringClone, ownPorts, removeClone } from '../host/clones.ts';
 import type { CloneMaker } from '../host/clones.ts';
 import type { AcquireOptions, Pool, PooledClone, PoolEvent } from '../host/pool-types.ts';
 import { Parked } from './parked.ts';
@@ -238,61 +235,20 @@ export class ClonePool implements Pool {
   ): Promise<ForkedChild> {
     const { maker, image, slots, stdio, timeoutMs } = this.#parts;
     const [id, index] = [newId(), this.#number++];
-    await mkdir(maker.places.cache, { recursive: true, mode: 0o700 });
-    const socket = join(maker.places.cache, socketName());
-    const cradle = new Cradle(socket, 1, { isDetached: false, needsChannel: false, first: index });
-    const timer = setTimeout(() => {
-      cradle.fail(
-        new SupervisorError(
-          'ERR_FORKPOINT_TIMEOUT',
-          `a clone of ${image} did not come within ${timeoutMs} ms`,
-        ),
-      );
-    }, timeoutMs);
-    try {
-      const listen = listenOf(slots, this.#parts.listen, index);
-      const started = await startClone(maker, {
-        id,
-        index,
-        image,
-        stdio,
-        socket,
-        isParked,
-        listen,
-        args,
-        env,
-      });
-      // One that ends before it has said anything leaves no line that could tell.
-      started.once('error', (error) => cradle.fail(error));
-      const { children, errors } = await cradle.settle(signal);
-      const [child] = children;
-      if (child !== undefined) return child;
-      throw errors[0] ?? new SupervisorError('ERR_FORKPOINT_POOL', `no clone of ${image} came`);
-    } catch (error) {
-      cradle.abort(error instanceof Error ? error : new Error(String(error)));
-      await removeClone(maker.places, id);
-      throw error;
-    } finally {
-      clearTimeout(timer);
-    }
+    const listen = { ...ownPorts(slots), ...numbered(this.#parts.listen, index) };
+    return await bringClone(
+      maker,
+      { id, index, image, stdio, isParked, listen, args, env },
+      { timeoutMs, signal },
+    );
   }
 }
 
-/** Two clones cannot have one address, and one that stands still must take no connection from another. */
-function listenOf(
-  slots: readonly ManifestSlot[],
-  given: Readonly<Record<string, string>>,
-  index: number,
-): Record<string, string> {
-  const own = slots.flatMap((slot) => {
-    if (slot.kind !== 'tcp' || given[slot.id] !== undefined) return [];
-    return [[slot.id, slot.address.includes(':') ? `[${slot.address}]:0` : `${slot.address}:0`]];
-  });
-  const chosen = Object.entries(given).map(([slot, address]) => [
-    slot,
-    address.replaceAll('%i', String(index)),
-  ]);
-  return Object.fromEntries([...own, ...chosen]) as Record<string, string>;
+/** `%i` in an address stands for the number of the clone. */
+function numbered(given: Readonly<Record<string, string>>, index: number): Record<string, string> {
+  return Object.fromEntries(
+    Object.entries(given).map(([slot, address]) => [slot, address.replaceAll('%i', String(index))]),
+  );
 }
 
 function closed(): SupervisorError {
