@@ -93,7 +93,7 @@ async function unitTests() {
   console.log(`unit tests took ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
-/** Real programs and the real engine. Two at a time: each starts processes of its own, and the machine is small. */
+/** Real programs and the real engine. Three at a time: each waits more than it computes, and the machine is small. */
 async function engineTests() {
   const { engine, remove } = lendEngine();
   // Walks through hundreds of cases, what compiles C and what starts many processes need no engine, but more time than
@@ -102,7 +102,7 @@ async function engineTests() {
   await run('engine tests', patterns, {
     env: { FORKPOINT_TEST_ENGINE: engine },
     // A test that hangs is ended and named, long before anybody loses patience.
-    flags: ['--test-concurrency=2', '--test-timeout=600000'],
+    flags: ['--test-concurrency=3', '--test-timeout=600000'],
   });
   remove();
 }

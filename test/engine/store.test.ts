@@ -116,6 +116,7 @@ describe('the images of a store', () => {
     await eventually(
       () => (['base', 'next', 'packed'].every(hasDigests) ? true : undefined),
       'the digests of all images',
+      60_000,
     );
     await succeed(person, 'verify');
     const layers = join(person.home, 'images/next/layers');

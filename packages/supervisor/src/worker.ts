@@ -65,7 +65,7 @@ export async function main(): Promise<number> {
       const isPacked = request.compress !== undefined;
       if (mayNeed && !isPacked)
         await flattenLater(taken.image, { link, surroundings, sync: request.sync !== false });
-      await digestLater(taken.image, surroundings.home, link.hurry);
+      await digestLater(taken.image, surroundings, link.hurry);
     }
     await link.flush();
     return 0;

@@ -35,6 +35,8 @@ interface Order {
 const DEFAULT_MS = 60_000;
 /** The worker ends a fork at its limit; only when it does not answer at all is this waited on top. */
 const GRACE_MS = 15_000;
+/** These would end this process before its children are there to get them; the others may. */
+const KEPT = ['SIGUSR1', 'SIGUSR2'] as const;
 const FORWARDED = ['SIGINT', 'SIGTERM', 'SIGHUP', 'SIGQUIT', 'SIGUSR1', 'SIGUSR2'] as const;
 
 /** Adds `forkpoint fork`. */
@@ -87,6 +89,7 @@ async function fork(cli: Cli, target: string, args: readonly string[], options: 
   });
   const order = { args, options, socket };
   const started: string[] = [];
+  const early = isDetached ? [] : keepSignals();
   const brood = await withProgress(cli, `Forking ${target}`, async () => {
     try {
       if (run === undefined) await startFromImage(cli, { image, files, order, started });
@@ -104,7 +107,7 @@ async function fork(cli: Cli, target: string, args: readonly string[], options: 
   );
   if (brood.children.length === 0) throw noChild(target, brood.errors);
   for (const error of brood.errors) cli.writeErr(`${cli.paintErr('warning', 'Warning:')} ${error.message}\n`);
-  if (!isDetached) return await attend(brood);
+  if (!isDetached) return await attend(brood, early);
   await tell(cli, brood, options.json === true);
   return brood.errors.length === 0 ? 0 : 1;
 }
@@ -213,9 +216,18 @@ async function tell(cli: Cli, { children }: Brood, isJson: boolean): Promise<voi
   cli.writeOut(`${JSON.stringify(shown)}\n`);
 }
 
+/** Returns the list to which signals for children that are still being started are added. */
+function keepSignals(): NodeJS.Signals[] {
+  const early: NodeJS.Signals[] = [];
+  for (const signal of KEPT) process.on(signal, () => early.push(signal));
+  return early;
+}
+
 /** Stays with children in the foreground until the last has ended, and returns the exit code. */
-async function attend({ children }: Brood): Promise<number> {
+async function attend({ children }: Brood, early: readonly NodeJS.Signals[]): Promise<number> {
+  for (const signal of KEPT) process.removeAllListeners(signal);
   for (const signal of FORWARDED) process.on(signal, () => children.forEach((child) => child.kill(signal)));
+  for (const signal of early) children.forEach((child) => child.kill(signal));
   for (const { stdin, stdout, stderr } of children) {
     stdout?.pipe(process.stdout, { end: false });
     stderr?.pipe(process.stderr, { end: false });
