@@ -42,7 +42,7 @@ try {
       console.log(`${operation}, ${kind}: ${steps} points`);
     }
   }
-  console.log(`${points} points: every image whole, nothing left behind`);
+  if (points > 0) console.log(`${points} points: every image whole, nothing left behind`);
   for (const name of ['link-faults', 'chains', 'dump-faults']) {
     if (values.operation !== undefined && values.operation !== name) continue;
     const file = join(dirname(here), `../test/engine/${name}.test.ts`);

@@ -1,11 +1,12 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync, writeFileSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { restoreAnywhere, startServer } from './helpers.ts';
-import { detach, logged, logOf, revive } from './pods.ts';
+import { filesBelow } from './image-digest.ts';
+import { detach, digested, logged, logOf, revive } from './pods.ts';
 
 /** An image as `ls --json` and `tree --json` tell it. */
 interface Shown {
@@ -209,26 +210,54 @@ async function hits(port: number): Promise<number> {
   return (JSON.parse(await fetchText(port, '/')) as { hits: number }).hits;
 }
 
-test('two users share a store that neither may write to', async () => {
+test('two users share a store that neither may write to: each restores, reads and compares at once, and changes nothing', async () => {
   const owner = createPerson();
-  const guest = createPerson();
+  const guest = createPerson('other');
+  const shared = join(owner.scratch, 'shared');
+  const chmod = async (...words: string[]): Promise<void> => {
+    const { code, stderr } = await owner.start(['chmod', ...words]).end();
+    assert.equal(code, 0, stderr);
+  };
   try {
-    const id = await detach(owner, [nodeBinary(24), programPath('pulse.mjs')]);
+    await owner.start(['mkdir', shared]).end();
+    // What docs/image-format.md asks for: a way to the image, and to the mount point in the data directory.
+    await chmod('a+rx', owner.scratch, owner.home);
+    const id = await detach(owner, [nodeBinary(24), programPath('pulse.mjs'), 'big', '4']);
     await logged(owner, id, /^up$/m);
-    await owner.json(['checkpoint', id, './shared', '--compress', '--stop']);
-    const image = join(owner.scratch, 'shared');
+    const digest = await beat(owner, id);
+    await owner.json(['checkpoint', id, './shared/plain']);
+    await owner.json(['checkpoint', id, './shared/packed', '--compress', '--stop']);
+    for (const name of ['plain', 'packed']) await digested(join(shared, name));
+    await chmod('-R', 'a+rX,a-w', shared);
+    const work = [owner, guest].flatMap((person) => [
+      ...['plain', 'packed'].map(async (name) => {
+        const run = await revive(person, join(shared, name));
+        assert.equal(await beat(person, run), digest, `${name} of ${person.uid}`);
+      }),
+      succeed(person, 'verify', join(shared, 'plain'), join(shared, 'packed')),
+      succeed(person, 'diff', join(shared, 'plain'), join(shared, 'packed')),
+      succeed(person, 'tree', shared),
+    ]);
+    await Promise.all(work);
+    const before = filesBelow(shared).map((name) => statSync(join(shared, name)).ino);
     for (const words of [
-      ['chmod', '-R', 'a+rX,a-w', image],
-      ['chmod', 'a+rx', owner.scratch],
-    ])
-      assert.equal((await owner.start(words).end()).code, 0);
-    await succeed(guest, 'verify', image, '--json');
-    assert.match(await succeed(guest, 'ls', owner.scratch), /shared/);
-    await succeed(guest, 'inspect', image);
-    const refused = await guest.finish(['decompress', image]);
-    if (guest.uid !== owner.uid) assert.notEqual(refused.code, 0);
-    writeFileSync(join(owner.scratch, 'x'), '');
+      ['compress', 'plain'],
+      ['decompress', 'packed'],
+      ['flatten', 'plain'],
+      ['rm', 'plain', '--force'],
+    ]) {
+      const [verb = '', name = '', ...flags] = words;
+      const { code, stderr } = await guest.finish([verb, join(shared, name), ...flags]);
+      assert.equal(code, 1, `${verb}: ${stderr}`);
+      assert.match(stderr, /permission denied|not permitted|read-only/i, verb);
+    }
+    assert.deepEqual(
+      filesBelow(shared).map((name) => statSync(join(shared, name)).ino),
+      before,
+    );
+    assert.deepEqual(readdirSync(shared).sort(), ['packed', 'plain']);
   } finally {
+    await chmod('-R', 'u+w', shared).catch(() => undefined);
     await owner.leave();
     await guest.leave();
   }

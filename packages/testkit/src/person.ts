@@ -7,6 +7,8 @@ import type { Finished, SpawnOptions } from './process.ts';
 
 /** Uid and gid of the ordinary user when the tests run as root. It has no entry in /etc/passwd, as in many containers. */
 const ORDINARY = 61_001;
+/** Somebody else, likewise. */
+const OTHER = 61_002;
 
 /** Somebody who uses forkpoint: a user with an own data directory and scratch directory. */
 export interface Person {
@@ -28,23 +30,24 @@ export interface Person {
 }
 
 /**
- * Creates a person: an ordinary user, or root where the tests may. The engine comes from FORKPOINT_TEST_ENGINE, which
+ * Creates a person: an ordinary user, another one (the same when the tests are not root's), or root where the tests may. The engine comes from FORKPOINT_TEST_ENGINE, which
  * `npm test` sets; without it the test fails rather than being left out.
  */
-export function createPerson(kind: 'ordinary' | 'root' = 'ordinary'): Person {
+export function createPerson(kind: 'ordinary' | 'other' | 'root' = 'ordinary'): Person {
   const engine = process.env['FORKPOINT_TEST_ENGINE'];
   if (engine === undefined)
     throw new Error('FORKPOINT_TEST_ENGINE is not set: run these tests with `npm run test:engine`');
   const isRoot = process.getuid?.() === 0;
   if (kind === 'root' && !isRoot) throw new Error('only root can be root');
-  const uid = isRoot && kind === 'ordinary' ? ORDINARY : (process.getuid?.() ?? 0);
+  const uids = { ordinary: ORDINARY, other: OTHER, root: 0 };
+  const uid = isRoot ? uids[kind] : (process.getuid?.() ?? 0);
   const home = mkdtempSync(join(tmpdir(), 'fp-home-'));
   const scratch = mkdtempSync(join(tmpdir(), 'fp-work-'));
   symlinkSync(engine, join(home, 'engine'));
   if (isRoot) for (const directory of [home, scratch]) chownSync(directory, uid, uid);
   const prefix =
-    uid === ORDINARY && isRoot
-      ? ['setpriv', `--reuid=${ORDINARY}`, `--regid=${ORDINARY}`, '--clear-groups', '--inh-caps=-all', '--']
+    isRoot && uid !== 0
+      ? ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all', '--']
       : [];
   // What npm tells the scripts that it runs is about the person who started the tests.
   const npm = Object.keys(process.env).filter((name) => name.startsWith('npm_'));
