@@ -85,6 +85,7 @@ async function firstAnswer(argv, env, port) {
   const launched = launch(argv, env);
   const child = watch(launched);
   for (;;) {
+    // Until it listens there is nobody to answer.
     const body = await Promise.race([ask(port, '/').catch(() => undefined), child.failed]);
     if (body !== undefined) break;
     if (performance.now() - started > LIMIT_MS) throw new Error('Spring Boot does not answer');

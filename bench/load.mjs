@@ -70,6 +70,7 @@ export async function benchLoad({ home, size = 'quick', progress = () => undefin
       machine: `${cpus().length} processors, Linux ${release()}, Node ${process.version}, load ${loadavg()[0].toFixed(2)}`,
     };
   } finally {
+    // Where the benchmark itself has failed, its error is the one to be told.
     if (id !== undefined) await call([forkpoint, 'kill', id, '--signal', 'KILL'], env).catch(() => undefined);
     rmSync(scratch, { recursive: true, force: true });
   }

@@ -70,6 +70,7 @@ export function watch(child, why = () => '', limitMs = LIMIT_MS) {
     if (told) return;
     throw new Error(`${child.spawnargs.slice(0, 4).join(' ')} ... ended with ${code}: ${output}${why()}`);
   });
+  // Whoever waits for it gets the error; nobody has to wait.
   failed.catch(() => undefined);
   return { ended, failed, matches, output: () => output, tell: () => (told = true) };
 }
@@ -89,6 +90,7 @@ export function readFifo(fifo) {
   });
   let all = '';
   const failed = new Promise((_, reject) => socket.once('error', reject));
+  // The same.
   failed.catch(() => undefined);
   const first = new Promise((resolve) => socket.once('data', () => resolve()));
   socket.on('data', (chunk) => (all += chunk));
