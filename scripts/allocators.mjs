@@ -153,7 +153,7 @@ function tried([, command, env, cases = []], threshold) {
       return `WRONG: ${`${second.output}${third.output}`.trim().split('\n').slice(0, 3).join('; ')}`;
     return threshold === 'none' ? 'ok' : `ok, ${shareOf(images[0])} linked`;
   } finally {
-    rmSync(directory, { recursive: true, force: true });
+    rmSync(directory, { recursive: true, force: true, maxRetries: 10 });
   }
 }
 

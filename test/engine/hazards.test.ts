@@ -1,4 +1,5 @@
 import assert from 'node:assert/strict';
+import { existsSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson } from '@forkpoint/testkit';
@@ -31,6 +32,18 @@ describe('what linking must not disturb, over two generations', () => {
       await twoGenerations(name, env, APART);
     });
   }
+
+  test('a static program, which no preload reaches: its memory is not linked, and all is as it left it', async () => {
+    const own = program;
+    program = await buildHazards(person, 'hazards-static', ['-static']);
+    try {
+      const wanted = ['realloc', 'joined', 'calloc', 'dontneed', 'mremap-grow', 'mremap-move', 'fork'];
+      await twoGenerations('static', { FORKPOINT_LINK_THRESHOLD: '1' }, wanted);
+    } finally {
+      program = own;
+    }
+    assert.equal(existsSync(join(person.scratch, 'static-realloc-1/layers')), false);
+  });
 
   async function twoGenerations(
     name: string,

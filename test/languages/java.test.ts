@@ -1,7 +1,10 @@
 import assert from 'node:assert/strict';
+import { execFileSync } from 'node:child_process';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, programPath } from '@forkpoint/testkit';
+import { createPerson, programPath, root } from '@forkpoint/testkit';
 import type { Finished, Person } from '@forkpoint/testkit';
+import { detach, logged, logOf } from '../engine/pods.ts';
 import { compileJava, language, orgCrac } from './clients.ts';
 
 const LIMIT = { timeoutMs: 120_000 };
@@ -76,6 +79,21 @@ describe('a program compiled against org.crac, on a stock JDK', () => {
       .start([language('java'), '-cp', classPath, 'CracApp', 'runs'], LIMIT)
       .end();
     assert.equal(stdout, 'not implemented\n');
+  });
+
+  test('the heap of ZGC comes back: a memfd that is larger than what is mapped of it', async () => {
+    const classes = compileJava('heap', [join(root, 'bench/programs/Heap.java')], []);
+    const fifo = join(person.scratch, 'fifo');
+    const heap = ['env', 'BENCH_MB=32', `BENCH_FIFO=${fifo}`, language('java'), '-XX:+UseZGC', '-Xms96m'];
+    const id = await detach(person, [...heap, '-Xmx512m', '-cp', classes, 'Heap']);
+    await logged(person, id, /^ready /m);
+    const digest = /^ready (\w+)$/m.exec(logOf(person, id))?.[1];
+    await person.json(['checkpoint', id, './zgc', '--stop']);
+    execFileSync('mkfifo', ['-m', '666', fifo]);
+    const restored = person.forkpoint(['restore', './zgc'], LIMIT);
+    const said = execFileSync('cat', [fifo], { encoding: 'utf8', timeout: LIMIT.timeoutMs });
+    assert.match(said, new RegExp(`^first callback\ndigest ${digest} `));
+    assert.equal((await restored.end()).code, 0);
   });
 
   test('inspect tells what was added to the JVM, and why', async () => {

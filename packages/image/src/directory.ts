@@ -11,6 +11,8 @@ export interface ImageSource {
   read(name: string): Uint8Array;
   /** Returns the size in bytes of one of the files; without it the file is read. */
   size?(name: string): number;
+  /** Reads `length` bytes at `offset` of one of the files; without it there is no looking into pages files. */
+  readRange?(name: string, offset: number, length: number): Uint8Array;
 }
 
 /** The files of one image, decoded when they are asked for and kept, so that a change to a value is seen by all. */
@@ -68,6 +70,11 @@ export class ImageDirectory {
   size(name: string): number | undefined {
     if (!this.names.includes(name)) return undefined;
     return this.#source.size?.(name) ?? this.#source.read(name).length;
+  }
+
+  /** Returns `length` bytes at `offset` of a file; undefined when the image has none of that name, or its source does not tell. */
+  readRange(name: string, offset: number, length: number): Uint8Array | undefined {
+    return this.names.includes(name) ? this.#source.readRange?.(name, offset, length) : undefined;
   }
 
   #load(name: string): ImageFile | undefined {

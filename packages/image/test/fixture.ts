@@ -5,7 +5,7 @@ import type { ImageSource } from '../src/index.ts';
 export const FIXTURES = ['zoo', 'node', 'shm'] as const;
 
 /** A recorded image; its pages files have a size but no content. */
-export function fixture(name: (typeof FIXTURES)[number]): Required<ImageSource> {
+export function fixture(name: (typeof FIXTURES)[number]): Required<Omit<ImageSource, 'readRange'>> {
   const directory = new URL(`./fixtures/${name}/`, import.meta.url);
   const pages: Record<string, number> = JSON.parse(readFileSync(new URL('pages.json', directory), 'utf8'));
   const names = readdirSync(directory).filter((file) => file !== 'pages.json');
@@ -25,7 +25,7 @@ export function fixture(name: (typeof FIXTURES)[number]): Required<ImageSource> 
 export function withFiles(
   source: ImageSource,
   files: ReadonlyMap<string, Uint8Array>,
-): Required<ImageSource> {
+): Required<Omit<ImageSource, 'readRange'>> {
   const names = new Set([...source.names, ...files.keys()]);
   const read = (name: string): Uint8Array => files.get(name) ?? source.read(name);
   const size = (name: string): number =>

@@ -7,6 +7,7 @@ import {
   AREA_SYSV,
   MAP_ANONYMOUS,
   type MessageFile,
+  type PagemapFile,
   PAGE_PRESENT,
   PAGE_SIZE,
   pagemapEntry,
@@ -15,6 +16,10 @@ import {
   type vma_entry,
 } from '@forkpoint/image';
 import type { Draft } from './draft.ts';
+
+/** Bytes of a pages file that are looked at at once. */
+const COUNTED_BYTES = 1 << 20;
+const ZEROS = new Uint8Array(PAGE_SIZE);
 
 /** An area of a process that is a view of shared memory or of a memfd. */
 interface View {
@@ -114,6 +119,7 @@ function repairContents(draft: Draft, memfds: readonly Memfd[]): Set<Memfd> {
     if (!first || showsWhole(memfd, first)) continue;
     const name = orphans.length === overwritten.length ? orphans[index] : undefined;
     const pagemap = draft.image.pagemap(`pagemap-shmem-${memfd.shmid}.img`);
+    if (pagemap && name !== undefined && showsAllData(draft, memfd, first, pagemap, name)) continue;
     // With a hole in the memfd there are fewer pages than its size says, and where the hole was is not recorded.
     if (!pagemap || name === undefined || draft.image.size(name) !== memfd.pageCount * PAGE_SIZE) {
       noteLost(draft, 'memfd-lost', `the memfd ${memfd.name} is mapped only in part`);
@@ -125,6 +131,37 @@ function repairContents(draft: Draft, memfds: readonly Memfd[]): Set<Memfd> {
     draft.touch(pagemap);
   }
   return lost;
+}
+
+/**
+ * Tells whether the mappings, from the start of the memfd on, show everything in it but zeros, as those of the JVM's ZGC do. CRIU has
+ * stored what they show as the memfd's first pages, which is then right; and the memfd's own pages, of which nobody knows where
+ * they were, hold as many that are not zeros: so there is none behind the mappings.
+ */
+function showsAllData(draft: Draft, memfd: Memfd, first: View, pagemap: PagemapFile, own: string): boolean {
+  const known = first.area.pgoff === 0n ? contiguousFrom(memfd.views, first, 0) : 0;
+  const ends = memfd.views.map(({ area }) => Number(area.pgoff + area.end - area.start) / PAGE_SIZE);
+  const runs = pageRuns(pagemap);
+  const stored = runs.reduce((sum, { pageCount }) => sum + pageCount, 0);
+  const isDense = runs.every(
+    ({ address, firstPage }) => firstPage !== undefined && address === firstPage * PAGE_SIZE,
+  );
+  if (known === 0 || Math.max(...ends) > known || !isDense || stored !== known) return false;
+  const shown = countData(draft, `pages-${pagemap.head.pagesId}.img`);
+  return shown !== undefined && shown === countData(draft, own);
+}
+
+/** Counts the pages of a pages file that are not all zeros; undefined when they cannot be read. */
+function countData(draft: Draft, name: string): number | undefined {
+  const size = draft.image.size(name) ?? 0;
+  let count = 0;
+  for (let offset = 0; offset < size; offset += COUNTED_BYTES) {
+    const bytes = draft.image.readRange(name, offset, Math.min(COUNTED_BYTES, size - offset));
+    if (bytes === undefined) return undefined;
+    for (let at = 0; at < bytes.length; at += PAGE_SIZE)
+      if (Buffer.compare(bytes.subarray(at, at + PAGE_SIZE), ZEROS) !== 0) count++;
+  }
+  return count;
 }
 
 function isShared(area: vma_entry): boolean {

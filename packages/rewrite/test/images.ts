@@ -5,7 +5,7 @@ import type { ImageSource, MessageFile, MessageKind, MessageOf } from '@forkpoin
 import type { RewriteResult } from '../src/index.ts';
 
 /** A recorded image of the package `image`; its pages files have a size but no content. */
-export function fixture(name: 'zoo' | 'node' | 'shm'): Required<ImageSource> {
+export function fixture(name: 'zoo' | 'node' | 'shm'): Required<Omit<ImageSource, 'readRange'>> {
   const directory = new URL(`../../image/test/fixtures/${name}/`, import.meta.url);
   const pages: Record<string, number> = JSON.parse(readFileSync(new URL('pages.json', directory), 'utf8'));
   const files = readdirSync(directory).filter((file) => file !== 'pages.json');
@@ -18,7 +18,10 @@ export function fixture(name: 'zoo' | 'node' | 'shm'): Required<ImageSource> {
 }
 
 /** The image with the files of a rewrite in place. */
-export function applied(source: ImageSource, result: RewriteResult): Required<ImageSource> {
+export function applied(
+  source: ImageSource,
+  result: RewriteResult,
+): Required<Omit<ImageSource, 'readRange'>> {
   return fromMap(new Map([...contents(source), ...result.files]));
 }
 
@@ -28,7 +31,7 @@ export function edited<Kind extends MessageKind>(
   kind: Kind,
   name: string,
   change: (file: MessageFile<Kind>) => void,
-): Required<ImageSource> {
+): Required<Omit<ImageSource, 'readRange'>> {
   const file = messages(source, kind, name);
   change(file);
   // The kinds of the union cannot be told apart for a type parameter.
@@ -68,7 +71,7 @@ function contents(source: ImageSource): Map<string, Uint8Array> {
   return new Map(source.names.map((name) => [name, source.read(name)]));
 }
 
-function fromMap(files: ReadonlyMap<string, Uint8Array>): Required<ImageSource> {
+function fromMap(files: ReadonlyMap<string, Uint8Array>): Required<Omit<ImageSource, 'readRange'>> {
   const read = (name: string): Uint8Array => {
     const bytes = files.get(name);
     if (!bytes) throw new Error(`no ${name}`);

@@ -90,6 +90,28 @@ describe('shared memory', () => {
     assert.match(lost[0]?.message ?? '', /partsparse/);
   });
 
+  /** The same image, in which so many pages of the memfd that is mapped in part, and of what its mapping shows, are not zeros. */
+  function withData(own: number, shown: number): ImageSource {
+    const data: Record<string, number> = { 'pages-3.img': own, 'pages-9.img': shown };
+    const readRange = (name: string, offset: number, length: number): Uint8Array => {
+      const bytes = new Uint8Array(shm.size(name));
+      for (let page = 0; page < (data[name] ?? 0); page++) bytes[page * 4096 + 7] = 1;
+      return bytes.subarray(offset, offset + length);
+    };
+    return { ...shm, readRange };
+  }
+
+  it('of a sparse memfd is kept where all that is not zeros is mapped, from its start on', () => {
+    const { notes, files } = rewrite(withData(1, 1));
+    assert.ok(notes.every(({ severity }) => severity !== 'lost'));
+    assert.ok(notes.some(({ message }) => message.includes('partsparse')));
+    assert.ok(!files.has('pagemap-shmem-1149.img'));
+  });
+
+  it('of a sparse memfd is reported where there is more than its mapping shows', () => {
+    assert.ok(rewrite(withData(2, 1)).notes.some(({ code }) => code === 'memfd-lost'));
+  });
+
   it('is reported where its pieces are apart', () => {
     const image = edited(shm, 'mm', 'mm-7001.img', ({ entries }) => {
       const area = entries[0]?.message.vmas.find(({ shmid }) => shmid === 1146n);

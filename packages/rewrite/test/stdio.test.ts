@@ -17,13 +17,23 @@ function stdio(slots: readonly Slot[]): Record<string, string> {
   );
 }
 
-function withPipe(source: ImageSource, id: number, pipeId: number, flags: number): Required<ImageSource> {
+function withPipe(
+  source: ImageSource,
+  id: number,
+  pipeId: number,
+  flags: number,
+): Required<Omit<ImageSource, 'readRange'>> {
   return edited(source, 'files', 'files.img', (files) => {
     put(files, { type: FILE_TYPES.pipe, id, pipe: { id, pipeId, flags, fown: NOBODY } });
   });
 }
 
-function withDescriptor(source: ImageSource, table: number, fd: number, id: number): Required<ImageSource> {
+function withDescriptor(
+  source: ImageSource,
+  table: number,
+  fd: number,
+  id: number,
+): Required<Omit<ImageSource, 'readRange'>> {
   const type = messages(source, 'files', 'files.img').entries.find(({ message }) => message.id === id);
   return edited(source, 'fdinfo', `fdinfo-${table}.img`, (file) => {
     file.entries = file.entries.filter(({ message }) => message.fd !== fd);
@@ -31,7 +41,12 @@ function withDescriptor(source: ImageSource, table: number, fd: number, id: numb
   });
 }
 
-function withTerminal(source: ImageSource, id: number, info: number, path: string): Required<ImageSource> {
+function withTerminal(
+  source: ImageSource,
+  id: number,
+  info: number,
+  path: string,
+): Required<Omit<ImageSource, 'readRange'>> {
   const named = edited(source, 'files', 'files.img', (files) => {
     const regfId = id + 1000;
     put(files, {

@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, statSync } from 'node:fs';
+import { closeSync, openSync, readdirSync, readFileSync, readSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import type { ImageSource } from '@forkpoint/image';
 
@@ -15,6 +15,15 @@ export function openSource(directory: string): ImageSource {
       const bytes = readFileSync(join(directory, name));
       if (bytes.length > FILE_MAX) throw new RangeError(`${name} is larger than ${FILE_MAX} bytes`);
       return bytes;
+    },
+    readRange: (name, offset, length) => {
+      const file = openSync(join(directory, name), 'r');
+      try {
+        const bytes = Buffer.allocUnsafe(length);
+        return bytes.subarray(0, readSync(file, bytes, 0, length, offset));
+      } finally {
+        closeSync(file);
+      }
     },
   };
 }

@@ -41,6 +41,28 @@ static void shm_check(int generation) {
   (void)generation;
 }
 
+// ---- a memfd that is larger than what is mapped of it, as the heap of the JVM's ZGC is ----
+
+static byte *heap;
+static int heap_fd;
+static void sparse_setup(void) {
+  heap_fd = (int)syscall(SYS_memfd_create, "heap", 0u);
+  need(heap_fd >= 0 && ftruncate(heap_fd, (off_t)PAGES(900)) == 0, "memfd_create");
+  heap = mmap(NULL, PAGES(60), PROT_READ | PROT_WRITE, MAP_SHARED, heap_fd, 0);
+  fill(heap, PAGES(20), 83);
+  fill(heap + PAGES(30), PAGES(20), 84);
+}
+static void sparse_check(int generation) {
+  static byte copy[PAGES(60)], rest[PAGES(840)];
+  same(heap, 0, PAGES(20), 83, "mapped");
+  empty(heap, PAGES(20), PAGES(30), "a hole");
+  same(heap + PAGES(30), 0, PAGES(20), 84, "mapped behind the hole");
+  need(pread(heap_fd, copy, sizeof copy, 0) == (ssize_t)sizeof copy && memcmp(copy, heap, sizeof copy) == 0, "one file");
+  need(pread(heap_fd, rest, sizeof rest, (off_t)PAGES(60)) == (ssize_t)sizeof rest, "its size");
+  empty(rest, 0, sizeof rest, "behind what is mapped");
+  if (generation == 1) heap[PAGES(55)] = 0;
+}
+
 // ---- a child with memory of its own, forked before the checkpoint ----
 
 static byte *inherited;
@@ -241,6 +263,7 @@ static void signals_check(int generation) {
 }
 
 const struct hazard kernel_hazards[] = {
+    {"memfd-sparse", sparse_setup, sparse_check},
     {"shm", shm_setup, shm_check},
     {"tree", tree_setup, tree_check},
     {"threads", threads_setup, threads_check},
