@@ -171,6 +171,8 @@ function shareOf(image) {
       : 0;
   const layers = sizes(join(image, 'layers'), /\.pages$/);
   const own = sizes(image, /^pages-\d+\.img$/);
+  // Shared memory, such as ZGC's heap, is among what is copied, and in no layer.
+  if (own > layers) return 'private memory';
   return layers === 0 ? 'nothing' : `${((1 - own / layers) * 100).toFixed(1)}%`;
 }
 
