@@ -15,7 +15,7 @@ test('bash completes with the script, also behind an equals sign', async (t) => 
     compopt() { :; }
     eval "$(forkpoint completion bash)"
     press() { COMP_LINE=$1; COMP_POINT=\${#1}; shift; COMP_WORDS=("$@"); COMP_CWORD=$(($# - 1)); _forkpoint; echo "\${COMPREPLY[*]}"; }
-    press 'forkpoint chec' forkpoint chec
+    press 'forkpoint checkp' forkpoint checkp
     press 'forkpoint restore w' forkpoint restore w
     press 'forkpoint restore warm --listen=' forkpoint restore warm --listen =
     press 'forkpoint restore warm --listen=we' forkpoint restore warm --listen = we
