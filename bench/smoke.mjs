@@ -1,6 +1,8 @@
 // The smallest size of a benchmark, for the tests. Usage: node bench/smoke.mjs NAME DATA_DIRECTORY
 import { benchChain, reportChain } from './chain.mjs';
 import { benchCold, reportCold } from './cold.mjs';
+import { reportFork } from './fork-report.mjs';
+import { benchFork } from './fork.mjs';
 import { reportImage } from './image-report.mjs';
 import { benchImage } from './image.mjs';
 import { reportLoad } from './load-report.mjs';
@@ -16,6 +18,7 @@ const BENCHMARKS = {
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
+  fork: [benchFork, reportFork],
   store: [benchStore, reportStore],
 };
 const [measure, report] = BENCHMARKS[name];

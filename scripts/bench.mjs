@@ -4,6 +4,8 @@ import { parseArgs } from 'node:util';
 import { benchLanguages, reportLanguages } from '../bench/languages.mjs';
 import { benchChain, reportChain } from '../bench/chain.mjs';
 import { benchCold, reportCold } from '../bench/cold.mjs';
+import { reportFork } from '../bench/fork-report.mjs';
+import { benchFork } from '../bench/fork.mjs';
 import { reportImage } from '../bench/image-report.mjs';
 import { benchImage } from '../bench/image.mjs';
 import { reportLoad } from '../bench/load-report.mjs';
@@ -20,6 +22,7 @@ const BENCHMARKS = {
   chain: [benchChain, reportChain],
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
+  fork: [benchFork, reportFork],
   store: [benchStore, reportStore],
 };
 const SIZES = ['smoke', 'quick', 'full'];

@@ -70,3 +70,12 @@ test('the cold benchmark trains an image and gets one answer from all starts', a
   assert.match(stdout, /^trained, cold \/ stock criu, cold +\d+\.\d\d/m);
   assert.match(stdout, /^touched \d+\.\d MB of \d+\.\d MB, read ahead .*; 1 answer in all$/m);
 });
+
+test('the fork benchmark has three children answer, a clone handed over, and children killed under load without a failed request', async () => {
+  const stdout = await smoke('fork');
+  assert.match(stdout, /^fork\(\{ count: 3 \}\) +\d/m);
+  assert.match(stdout, /^ {2}5 MB dirty +stall \d.*, beyond it -?\d/m);
+  assert.match(stdout, /^2 children, all answering +\d/m);
+  assert.match(stdout, /^parked clone, first line after acquire +\d/m);
+  assert.match(stdout, /^load: .* [1-9]\d* answers by .* 0 failed$/m);
+});

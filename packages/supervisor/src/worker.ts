@@ -151,6 +151,8 @@ class Voice {
 
   /** All children are on their way. */
   forked({ children, times }: Forked): void {
+    // For the launcher's log; `npm run bench -- fork` reads it.
+    process.stderr.write(`forkpoint: a fork froze the program for ${times.frozen} ms\n`);
     const announced = this.#announced();
     if (announced !== null)
       this.#tell(this.#fifoOf(announced), { ...this.#head(), outcome: 'published', children });
