@@ -106,14 +106,16 @@ for (const node of [20, 24] as const) {
       await end(person, clones);
     });
 
-    test('that are just being born are waited for', async () => {
+    test('that are just being born are waited for, also with an environment of their own', async () => {
       const id = await threads(person, ['idle'], node);
       signal(person, id, 'SIGWINCH');
       await logged(person, id, /^own continued$/m);
       await assertAlive(person, id, ['idle', 'wait']);
-      const clone = await revive(person, './own');
-      await assertAlive(person, clone, ['idle', 'wait']);
-      await end(person, [id, clone]);
+      const clones = await Promise.all([revive(person, './own'), revive(person, './own')]);
+      for (const clone of clones) await assertAlive(person, clone, ['idle', 'wait']);
+      const draws = clones.map((clone) => firstDraws(person, clone, ['wait'], 0));
+      assert.deepEqual(common(await Promise.all(draws)), []);
+      await end(person, [id, ...clones]);
     });
 
     test('in a native call that does not end are named within the limit, and all go on', async () => {

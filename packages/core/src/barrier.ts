@@ -1,5 +1,6 @@
 import * as fs from 'node:fs';
 import type { Session } from 'node:inspector';
+import type { Worker } from 'node:worker_threads';
 
 import { CoreError } from './errors.ts';
 import type { Reseeder } from './randomness.ts';
@@ -61,10 +62,15 @@ type Listener = (message: {
   params: { sessionId: string; workerInfo: { title: string; url: string } };
 }) => void;
 
-/** Counts live workers of this thread; nested ones end with the worker that made them. */
+/**
+ * Counts live workers of this thread; nested ones end with the worker that made them. By the channel, which tells of a worker
+ * at once: the event `worker` of `process` comes a turn later, too late for one that a before hook makes.
+ */
 export function countWorkers(): () => number {
   let live = 0;
-  process.on('worker', (worker) => {
+  process.getBuiltinModule('node:diagnostics_channel').subscribe('worker_threads', (message) => {
+    if (typeof message !== 'object' || message === null || !('worker' in message)) return;
+    const { worker } = message as { worker: Worker };
     live++;
     worker.once('exit', () => live--);
   });

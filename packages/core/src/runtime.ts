@@ -5,6 +5,7 @@ import { EnvironmentReads } from './environment.ts';
 import { CheckpointException, CoreError, RestoreException } from './errors.ts';
 import { Family } from './family.ts';
 import { forkMember } from './fork.ts';
+import { provideForHeirs } from './heirs.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
 import { ServeAgent } from './serve-agent.ts';
@@ -110,6 +111,7 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
   const { isMainThread } = process.getBuiltinModule('node:worker_threads');
   const directory = process.env['FORKPOINT_DIR'];
   if (!isMainThread) {
+    provideForHeirs(preload);
     const data = announced();
     if (data !== undefined) installInWorker(data, createReseeder(data));
     // Becomes the reason that a request in this thread is refused with.
@@ -128,6 +130,7 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
   const liveWorkers = countWorkers();
   const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment, family });
   member.join();
+  provideForHeirs(preload);
   environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
   serve(context, member);

@@ -52,7 +52,8 @@ function conversation(child) {
 }
 
 function parent() {
-  const child = fork(__filename, ['child']);
+  // An environment of its own, without anything that forkpoint has put into its parent's.
+  const child = fork(__filename, ['child'], { env: { ROLE: 'child' } });
   const waiting = new Map();
   let last = 0;
   let pushed = 0;

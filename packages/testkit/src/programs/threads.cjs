@@ -1,9 +1,9 @@
 // Worker threads of the kinds that are named on the command line. SIGUSR1 is answered with a line that tells how each is doing.
-// SIGHUP starts a native call that ends when somebody writes into the FIFO ./gate. SIGUSR2 asks for a checkpoint into ./own. SIGWINCH starts one more worker and asks for a checkpoint in the same turn.
+// SIGHUP starts a native call that ends when somebody writes into the FIFO ./gate. SIGUSR2 asks for a checkpoint into ./own. SIGWINCH starts one more worker, with an environment of its own, and asks for a checkpoint in the same turn, whose before hook starts another.
 // Every kind that can print prints its random values again and again: `draws KIND VALUE...`.
 // oxlint-disable unicorn/require-post-message-target-origin, max-lines-per-function -- worker threads have no origin, and get the text of one function
 const { MessageChannel, Worker } = require('node:worker_threads');
-const { checkpoint } = require('forkpoint');
+const { Core, checkpoint } = require('forkpoint');
 
 const kinds = process.argv.slice(2);
 const COUNTERS = 64;
@@ -132,11 +132,17 @@ function feed(port, flag) {
   give();
 }
 
-function start(kind, index) {
+function start(kind, index, options = {}) {
   const { port1, port2 } = new MessageChannel();
   const flag = new Int32Array(new SharedArrayBuffer(4));
   const workerData = { shared, kind, index, source, port: port2, flag };
-  const worker = new Worker(source, { eval: true, name: kind, workerData, transferList: [port2] });
+  const worker = new Worker(source, {
+    eval: true,
+    name: kind,
+    workerData,
+    transferList: [port2],
+    ...options,
+  });
   if (kind === 'pool') feed(port1, flag);
   worker.on('message', (message) => {
     if (message.memory !== undefined) wasm = new Int32Array(message.memory.buffer);
@@ -147,7 +153,7 @@ function start(kind, index) {
   return worker;
 }
 
-const workers = kinds.map(start);
+const workers = kinds.map((kind, index) => start(kind, index));
 let beats = 0;
 let last = [];
 
@@ -171,9 +177,24 @@ async function own() {
 
 process.on('SIGUSR1', () => void state());
 process.on('SIGUSR2', () => void own());
-process.on('SIGWINCH', () => {
+/** Starts a worker that the library does not reach through its environment. */
+function bear() {
   kinds.push('wait');
-  workers.push(start('wait', kinds.length - 1));
+  workers.push(start('wait', kinds.length - 1, { env: {} }));
+}
+let isBearing = false;
+// Resources are held weakly.
+globalThis.resource = {
+  beforeCheckpoint() {
+    if (isBearing) bear();
+    isBearing = false;
+  },
+  afterRestore() {},
+};
+Core.getGlobalContext().register(globalThis.resource);
+process.on('SIGWINCH', () => {
+  isBearing = true;
+  bear();
   void own();
 });
 process.on('SIGHUP', () => workers[kinds.indexOf('native')]?.postMessage('begin'));
