@@ -117,6 +117,7 @@ async function compareRestores({ env, port, restores, progress }) {
     await answered(port, '/product/7');
     const answer = performance.now() - began;
     run(forkpoint, ['kill', id, '--signal', 'KILL'], env);
+    spawnSync(forkpoint, ['wait', id], { env });
     return { restored, answer };
   };
   // The first one unpacks.
