@@ -4,6 +4,8 @@ import { setTimeout as pause } from 'node:timers/promises';
 import { ask } from './processes.mjs';
 
 const LIMIT_MS = 20_000;
+/** How long a child may take to end from the word on, on a busy machine. */
+const DYING_MS = 2000;
 /** Answers after which a client connects anew, so that children that came later get some as well. */
 const CONVERSATION = 20;
 
@@ -18,8 +20,12 @@ export async function measureForkLoad({ size, progress, ...bench }, withParent) 
     const told = JSON.parse(await ask(port, `/load/${seconds}`));
     isOver = true;
     await Promise.all(clients);
-    const killed = new Set(told.killed);
-    const failed = seen.failures.filter(({ run }) => !killed.has(run));
+    const killed = new Set(told.killed.map(({ id }) => id));
+    // Whoever is cut before the first answer does not know by whom it was accepted: by the one that ended then.
+    const isCut = ({ run, from, to }) =>
+      killed.has(run) ||
+      (run === 'nobody' && told.killed.some(({ at }) => at <= to && at + DYING_MS >= from));
+    const failed = seen.failures.filter((failure) => !isCut(failure));
     return {
       seconds,
       connections,
@@ -45,8 +51,14 @@ async function converse(port, seen, isOver) {
     }
     await new Promise((resolve) => {
       let socket;
+      const from = Date.now();
       const fail = (error) => {
-        seen.failures.push({ run: servers.get(socket) ?? 'nobody', message: error.message });
+        seen.failures.push({
+          run: servers.get(socket) ?? 'nobody',
+          message: error.message,
+          from,
+          to: Date.now(),
+        });
         resolve();
       };
       const request = get(

@@ -92,7 +92,7 @@ async function forkUnderLoad(seconds, response) {
   const killer = setInterval(() => {
     const [child] = children.splice(Math.floor(Math.random() * children.length), 1);
     if (child === undefined) return;
-    killed.push(child.id);
+    killed.push({ id: child.id, at: Date.now() });
     child.kill('SIGKILL');
   }, 1000);
   while (performance.now() < until) {
