@@ -48,6 +48,11 @@ describe('a program that forkpoint did not start', () => {
     assert.match(await fetchText(port, '/item/3'), /value 3/, 'the original goes on');
     const clone = await restoreAnywhere(person, image);
     assert.match(await fetchText(clone.port, '/item/3'), /value 3/);
+    const late = await attach('--uncoordinated', './late', '--timeout', '0.01');
+    assert.equal(late.code, 1, late.stderr);
+    assert.match(late.stderr, /did not finish the dump in time/);
+    assert.ok(!existsSync(join(person.scratch, 'late')));
+    assert.match(await fetchText(port, '/item/3'), /value 3/, 'CRIU has let it go');
   });
 
   test('is refused on Node 22 and newer, whose io_uring nobody can copy, with the line to start it by', async () => {

@@ -128,10 +128,21 @@ describe('whoever is killed in the course of a checkpoint', () => {
       });
     }
 
-    test('CRIU, at dump', async () => {
+    // Killed while it puts its code into a process, CRIU leaves one that nobody can put right (docs/troubleshooting.md): then
+    // that process dies, and is not half alive.
+    test('CRIU, at dump, or the process ends that it was just working on', async () => {
       const digest = await beat(pair);
+      const before = pairOf(pair);
       assert.match(await killAt(pair, 'dump', ({ criu }) => criu), /criu/);
-      await assertWell(pair, digest);
+      const beats = (): number => [...pair.log().matchAll(/^beat /gm)].length;
+      const count = beats();
+      const hasEnded = await eventually(() => {
+        if (!isAlive(pair.launcher)) return true;
+        signal(pairOf(pair)[0] ?? pair.launcher, 'SIGUSR1');
+        return beats() > count ? false : undefined;
+      }, 'the program answering, or its end');
+      if (hasEnded) return;
+      await assertWell(pair, pairOf(pair).join() === before.join() ? digest : undefined);
     });
   });
 });

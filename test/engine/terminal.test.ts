@@ -34,15 +34,15 @@ describe('a program that has switched its terminal to raw', () => {
     const restored = typing(person, `stty rows 33 cols 77; exec ${command} restore ./keys`);
     await restored.output(/resized/);
     type(restored, 's');
-    await restored.output(/terminal true 77x33 raw true/);
+    await restored.output(/terminal true 77x33 raw true input true/);
     type(restored, 'q');
     assert.equal((await restored.end()).code, 4);
   });
 
-  test('is told that its output is no terminal any more', async () => {
+  test('is told that its input and output are no terminal any more', async () => {
     const { stdout, code, stderr } = await person.finish(['restore', './keys'], { input: 'sq' });
     assert.equal(code, 4, stderr);
-    assert.match(stdout, /^terminal false /m);
+    assert.match(stdout, /^terminal false .* input false$/m);
   });
 });
 

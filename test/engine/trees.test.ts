@@ -42,6 +42,20 @@ async function assertWhole(port: number): Promise<void> {
   }
 }
 
+test('a Node process whose environment was emptied is named by the checkpoint that it takes no part in', async () => {
+  const person = createPerson();
+  const program = "console.log('up'); setInterval(() => undefined, 1000)";
+  // Newer ones have an io_uring then, and are refused for it.
+  const id = await detach(person, ['sh', '-c', `env -i ${nodeBinary(20)} -e "${program}"; exit`]);
+  await logged(person, id, /^up$/m);
+  for (const words of [['--dry-run'], ['./stranger']]) {
+    const { code, stderr } = await person.finish(['checkpoint', id, ...words]);
+    assert.equal(code, 0, stderr);
+    assert.match(stderr, /Warning: process \d+ \(.*node.*\) has not loaded forkpoint: .*equal in all clones/);
+  }
+  await person.leave();
+});
+
 for (const node of [20, 24] as const) {
   describe(`a Node ${node} process with a forked child, cat, sleep and a shell pipeline`, () => {
     let person: Person;

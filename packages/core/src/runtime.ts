@@ -9,6 +9,7 @@ import { provideForHeirs } from './heirs.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
 import { ServeAgent } from './serve-agent.ts';
+import { watchInput } from './streams.ts';
 import { traceResources } from './trace-resources.ts';
 import type {
   CheckpointOptions,
@@ -131,6 +132,7 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
   const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment, family });
   member.join();
   provideForHeirs(preload);
+  watchInput();
   environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
   serve(context, member);

@@ -38,6 +38,8 @@ export interface Answer {
   readonly hint?: string;
   readonly resources?: readonly Resource[];
   readonly report?: unknown;
+  /** What did not stand in the way, but should be known. */
+  readonly warnings?: readonly string[];
   /** Ids of the runs that the children of a fork become. */
   readonly children?: readonly string[];
 }
@@ -71,6 +73,7 @@ const answerMay = {
   hint: text(65_536),
   resources: resourceList,
   report: (value: unknown): unknown => value,
+  warnings: list(text(4096), 1000),
   children: list(text(64), 1000),
 };
 

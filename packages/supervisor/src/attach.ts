@@ -1,4 +1,5 @@
 import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
 import { readdirSync, readlinkSync } from 'node:fs';
 import { basename, join } from 'node:path';
 import { dumpArguments } from '@forkpoint/engine';
@@ -34,6 +35,9 @@ export interface Attached {
   readonly manifest: Manifest;
   readonly sizes: { readonly total: number; readonly pages: number };
 }
+
+/** How long CRIU has for letting the program go before it is killed, in milliseconds. */
+const LAST_RESORT_MS = 20_000;
 
 /** What the program lacks because it was started without forkpoint. */
 const WAYS_OUT: Readonly<Record<string, string>> = {
@@ -176,20 +180,34 @@ function descriptorsOf(pid: number): [number, string][] {
 }
 
 async function runCriu(argv: readonly string[], timeoutMs: number): Promise<number | 'timeout'> {
-  const [file = '', ...args] = argv;
   return await new Promise((resolve, reject) => {
-    const child = spawn(file, args, { stdio: 'ignore' });
+    // A shell, because a signal that is ignored stays so behind exec.
+    const child = spawn('sh', ['-c', 'trap "" XFSZ; exec "$@"', 'sh', ...argv], { stdio: 'ignore' });
     let isLate = false;
+    let last: NodeJS.Timeout | undefined;
     const timer = setTimeout(() => {
       isLate = true;
-      child.kill('SIGKILL');
+      last = giveUp(child);
     }, timeoutMs);
     child.once('error', reject);
     child.once('exit', (code) => {
       clearTimeout(timer);
+      clearTimeout(last);
       resolve(isLate ? 'timeout' : (code ?? 1));
     });
   });
+}
+
+/**
+ * Has CRIU fail at its next write to the image, upon which it lets the program go. Killed, it could leave its code in the
+ * program; that is the last resort, for which the timer is returned.
+ */
+function giveUp(child: ChildProcess): NodeJS.Timeout {
+  const kill = (): void => void child.kill('SIGKILL');
+  const limiter = spawn('prlimit', ['--pid', String(child.pid), '--fsize=0:0'], { stdio: 'ignore' });
+  // The timer ends what could not be limited.
+  limiter.once('error', (error) => process.stderr.write(`CRIU is not limited: ${error.message}\n`));
+  return setTimeout(kill, LAST_RESORT_MS);
 }
 
 function end(pid: number): void {

@@ -12,6 +12,7 @@ import { takeFork } from './fork.ts';
 import type { Forked } from './fork.ts';
 import { LauncherLink } from './link.ts';
 import type { Member } from './members.ts';
+import { strangersOf } from './strangers.ts';
 import { readSurroundings } from './surroundings.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -41,7 +42,8 @@ export async function main(): Promise<number> {
     ready: new Set<Member>(),
     blockedAsker: request.op !== 'prepare' && request.pid !== 0 ? 'outcome' : null,
   };
-  const voice = new Voice(job);
+  // Looked for while nobody waits yet; whoever wants no coordination knows.
+  const voice = new Voice(job, request.uncoordinated === true ? [] : strangersOf(surroundings));
   try {
     if (request.dryRun === true) {
       voice.reported((await report(job)).findings);
@@ -94,10 +96,12 @@ function failureOf(error: unknown): Failure {
 class Voice {
   readonly #job: Job;
   readonly #facts: OutcomeFacts;
+  readonly #warnings: readonly string[];
   #isResumed = false;
 
-  constructor(job: Job) {
+  constructor(job: Job, warnings: readonly string[]) {
     this.#job = job;
+    this.#warnings = warnings;
     const { identity } = job.surroundings;
     this.#facts = {
       id: identity.id,
@@ -213,7 +217,8 @@ class Voice {
   /** Answers a command outside, which watches the results directory. */
   #result(value: object): void {
     const { request, surroundings } = this.#job;
-    if (request.ask !== undefined && request.pid === 0) writeResult(surroundings, request, value);
+    const warned = this.#warnings.length === 0 ? value : { ...value, warnings: this.#warnings };
+    if (request.ask !== undefined && request.pid === 0) writeResult(surroundings, request, warned);
   }
 }
 

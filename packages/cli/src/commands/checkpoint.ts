@@ -129,10 +129,22 @@ function codecOf(word: string | true): 'zstd' {
 }
 
 function report(cli: Cli, run: Run, answer: Answer, options: Options): number {
+  for (const warning of answer.warnings ?? [])
+    cli.writeErr(`${cli.paintErr('warning', 'Warning:')} ${warning}.\n`);
   if (answer.outcome === 'failed') throw failure(run, answer);
   if (options.json === true) {
-    const { id, image, generation, sizes, times, report: details } = answer;
-    const shown = { id, image, name: run.name, run: run.id, generation, sizes, times, report: details };
+    const { id, image, generation, sizes, times, warnings, report: details } = answer;
+    const shown = {
+      id,
+      image,
+      name: run.name,
+      run: run.id,
+      generation,
+      sizes,
+      times,
+      warnings,
+      report: details,
+    };
     cli.writeOut(`${JSON.stringify(shown)}\n`);
     return 0;
   }

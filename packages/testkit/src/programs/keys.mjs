@@ -3,7 +3,9 @@ import { Core } from 'forkpoint';
 
 const state = () => {
   const { stdin, stdout } = process;
-  console.log(`terminal ${stdout.isTTY === true} ${stdout.columns}x${stdout.rows} raw ${stdin.isRaw}`);
+  console.log(
+    `terminal ${stdout.isTTY === true} ${stdout.columns}x${stdout.rows} raw ${stdin.isRaw} input ${stdin.isTTY === true}`,
+  );
 };
 const acts = {
   s: state,
