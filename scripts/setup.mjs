@@ -36,7 +36,7 @@ export async function setup({ runtimes = false, languages = false } = {}) {
     if (!(error instanceof SetupError)) throw error;
     say(`Error: ${error.message}`);
     if (error.hint) say(`Hint: ${error.hint}`);
-    process.exit(1);
+    process.exit(error.exitCode ?? 1);
   }
 }
 

@@ -1,6 +1,7 @@
 // Helpers of the set-up that need nothing but Node: running commands, errors with a hint, one set-up at a time.
 import { spawn } from 'node:child_process';
 import { linkSync, mkdirSync, readFileSync, renameSync, rmSync, writeFileSync } from 'node:fs';
+import { constants } from 'node:os';
 import { dirname } from 'node:path';
 import { setTimeout as wait } from 'node:timers/promises';
 
@@ -12,14 +13,29 @@ export class SetupError extends Error {
   }
 }
 
+/** The user has interrupted the set-up; what was under way has ended. */
+export class Interrupted extends SetupError {
+  constructor(signal) {
+    super(`the set-up was interrupted by ${signal}`, 'start again: what is already there is kept');
+    this.exitCode = 128 + constants.signals[signal];
+  }
+}
+
+/** How long an interrupted command has for tidying up; npm takes back what it has half installed. */
+const TIDY_MS = 10_000;
+
 export function say(line) {
   process.stderr.write(`${line}\n`);
 }
 
-/** Runs a command; `onLine` gets its error stream line by line. Resolves to its exit code and the end of both streams. */
+/**
+ * Runs a command; `onLine` gets its error stream line by line. Resolves to its exit code and the end of both streams.
+ * Rejects with Interrupted after a SIGINT or SIGTERM, once the command has ended: the next set-up must not meet it.
+ */
 export function run(argv, { cwd, env, timeoutMs, onLine }) {
-  return new Promise((resolve) => {
+  return new Promise((resolve, reject) => {
     const child = spawn(argv[0], argv.slice(1), { cwd, env, stdio: ['ignore', 'pipe', 'pipe'] });
+    const interruption = passOn(child);
     let output = '';
     let rest = '';
     const timer = setTimeout(() => child.kill('SIGKILL'), timeoutMs);
@@ -35,13 +51,44 @@ export function run(argv, { cwd, env, timeoutMs, onLine }) {
     });
     child.once('error', (error) => {
       clearTimeout(timer);
+      interruption.over();
       resolve({ code: error.code === 'ENOENT' ? 127 : 126, output: error.message });
     });
     child.once('close', (code, signal) => {
       clearTimeout(timer);
+      const interrupted = interruption.over();
+      if (interrupted !== undefined) return reject(new Interrupted(interrupted));
       resolve({ code: code ?? 1, output: signal === null ? output : `${output}\nended by ${signal}` });
     });
   });
+}
+
+/**
+ * Has a child end when this process is told to. A terminal sends Ctrl-C to both, so that SIGINT is not passed on at once: told
+ * twice, npm would not tidy up. `over` returns the signal that came, if one did.
+ */
+function passOn(child) {
+  let came;
+  const timers = [];
+  const end = (signal, afterMs) => timers.push(setTimeout(() => child.kill(signal), afterMs));
+  const listeners = ['SIGINT', 'SIGTERM'].map((signal) => {
+    const listener = () => {
+      if (came === undefined) {
+        end('SIGTERM', signal === 'SIGTERM' ? 0 : TIDY_MS / 2);
+        end('SIGKILL', TIDY_MS);
+      }
+      came ??= signal;
+    };
+    process.on(signal, listener);
+    return [signal, listener];
+  });
+  return {
+    over: () => {
+      for (const timer of timers) clearTimeout(timer);
+      for (const [signal, listener] of listeners) process.removeListener(signal, listener);
+      return came;
+    },
+  };
 }
 
 /** Runs `work` while no other set-up of this checkout does. A lock whose owner is gone does not count. */
