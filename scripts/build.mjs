@@ -152,6 +152,12 @@ const wanted = fingerprint();
 if (!process.argv.includes('--force') && existsSync(stamp) && readFileSync(stamp, 'utf8') === wanted)
   process.exit(0);
 
+// What a build that was killed has left.
+for (const name of readdirSync(published)) {
+  const [, pid] = /^\.(?:dist|old)-(\d+)$/.exec(name) ?? [];
+  if (pid !== undefined && !existsSync(`/proc/${pid}`))
+    rmSync(join(published, name), { recursive: true, force: true });
+}
 const draft = join(published, `.dist-${process.pid}`);
 try {
   mkdirSync(draft, { recursive: true });
