@@ -8,6 +8,9 @@ import { createPerson, fetchText } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { parse, restoreAnywhere, startServer } from './helpers.ts';
 
+/** Only root can be somebody else here; for others the vendor is themselves, with a data directory of its own. */
+const isRoot = process.getuid?.() === 0;
+
 const tokenOf = async (port: number) => parse<{ token: string }>(await fetchText(port, '/token')).token;
 
 describe('an image of somebody else', () => {
@@ -15,7 +18,7 @@ describe('an image of somebody else', () => {
   let user: Person;
   let shop: string;
   before(() => {
-    vendor = createPerson('root');
+    vendor = createPerson(isRoot ? 'root' : 'ordinary');
     user = createPerson();
     shop = mkdtempSync(join(tmpdir(), 'fp-shop-'));
   });
@@ -45,9 +48,14 @@ describe('an image of somebody else', () => {
     // The second restore uses that copy.
     const second = await restoreAnywhere(user, base);
     assert.equal(await tokenOf(second.port), 'base');
-    const copies = readdirSync(join(user.home, 'cache/layers'));
-    assert.equal(copies.length, readdirSync(join(base, 'layers')).length);
+    if (isRoot) {
+      // One's own page files are linked instead.
+      const copies = readdirSync(join(user.home, 'cache/layers'));
+      assert.equal(copies.length, readdirSync(join(base, 'layers')).length);
+    }
 
+    // The directories only: files that are linked are those of the other image as well.
+    for (const directory of [base, join(base, 'layers')]) chmodSync(directory, 0o755);
     rmSync(base, { recursive: true });
     const mine = await restoreAnywhere(user, own);
     assert.equal(await tokenOf(mine.port), 'mine');
