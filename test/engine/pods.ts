@@ -118,6 +118,22 @@ export async function logged(
   );
 }
 
+/** Waits until a pattern with the flag `g` has matched a detached run's log more than `count` times; returns the last match. */
+export async function loggedMore(
+  person: Person,
+  id: string,
+  pattern: RegExp,
+  count: number,
+): Promise<RegExpExecArray> {
+  return await eventually(
+    () => {
+      const found = [...logOf(person, id).matchAll(pattern)];
+      return found.length > count ? found.at(-1) : undefined;
+    },
+    `${String(pattern)} ${count + 1} times in the log of ${id}`,
+  );
+}
+
 /** Starts a detached run and returns its id. */
 export async function detach(
   person: Person,

@@ -6,7 +6,7 @@ import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@f
 import type { Person } from '@forkpoint/testkit';
 import { parse, portOf, restoreAnywhere } from './helpers.ts';
 import { common, firstDraws } from './draws.ts';
-import { detach, living, logged, logOf, revive } from './pods.ts';
+import { detach, living, logged, loggedMore, logOf, revive } from './pods.ts';
 
 interface Counts {
   readonly parent: { readonly before: number; readonly after: number };
@@ -189,8 +189,8 @@ describe('the states of processes', () => {
   async function described(id: string): Promise<string> {
     const count = [...logOf(person, id).matchAll(/^Sig/gm)].length;
     await person.finish(['kill', id, '--signal', 'USR1']);
-    const lines = await logged(person, id, new RegExp(`(?:^Sig[^]*?\\n){${count + 1}}`, 'm'));
-    return lines[0].trimEnd().split('\n').at(-1) ?? '';
+    const [line] = await loggedMore(person, id, /^Sig.*(?=\n)/gm, count);
+    return line;
   }
 
   async function undone(id: string): Promise<string[]> {
