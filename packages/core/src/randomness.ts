@@ -1,12 +1,13 @@
 import * as fs from 'node:fs';
 
 import { CoreError } from './errors.ts';
+import { RandomPools } from './pools.ts';
 
 /** Reseeds every random generator of the calling thread that JavaScript can reach. */
 export interface Reseeder {
   /** Reseeds what belongs to the whole process (OpenSSL); the main thread calls it before any thread's `thread`. */
   process(): void;
-  /** Reseeds what belongs to the calling thread: caches of node:crypto, Math.random, dns query ids. */
+  /** Reseeds what belongs to the calling thread: caches of node:crypto, pools of libraries, Math.random, dns query ids. */
   thread(): void;
 }
 
@@ -35,10 +36,13 @@ const { setTimeout: startTimer } = globalThis;
  */
 export function createReseeder(options: ReseederOptions): Reseeder {
   const reseedMathRandom = options.keepsNativeMathRandom ? replaceNativeMathRandom : installMathRandom();
+  const pools = new RandomPools();
+  pools.watch();
   return {
     process: () => reseedOpenssl(options.nativeDirectory),
     thread: () => {
       dropCryptoCaches();
+      pools.refill();
       reseedMathRandom();
       renewDnsChannel(DNS_RETRIES);
     },
