@@ -44,6 +44,16 @@ function optionsOf(text: string): Set<string> {
   return options;
 }
 
+/** Returns the options of a verb, with those of the verbs below it. */
+async function allOptionsOf(verb: string): Promise<Set<string>> {
+  const text = await help([verb]);
+  const options = optionsOf(text);
+  const below = /^Commands:\n((?: {2}.*\n)*)/m.exec(text)?.[1] ?? '';
+  for (const [, name = ''] of below.matchAll(/^ {2}([a-z]+) /gm))
+    if (name !== 'help') for (const option of optionsOf(await help([verb, name]))) options.add(option);
+  return options;
+}
+
 /** Returns the command lines of forkpoint: lines behind a prompt, and what stands between backticks. */
 function commandsIn({ path, text }: Page): { page: string; words: string[] }[] {
   const isNotYet = /^## Not yet$[\s\S]*?(?=^## )/m;
@@ -68,7 +78,7 @@ test('every verb and option of forkpoint in the pages exists', async () => {
   const overview = await help([]);
   const verbs = new Map<string, Set<string>>();
   for (const [, verb = ''] of overview.matchAll(/^ {2}([a-z][a-z-]*) /gm)) {
-    if (verb !== 'help' && verb !== 'forkpoint') verbs.set(verb, optionsOf(await help([verb])));
+    if (verb !== 'help' && verb !== 'forkpoint') verbs.set(verb, await allOptionsOf(verb));
   }
   const commands = pages.flatMap(commandsIn).filter(({ words }) => /^[a-z][a-z-]*$/.test(words[0] ?? ''));
   assert.ok(commands.length > 30, 'the pages have another form than this test reads');
@@ -87,7 +97,7 @@ test('every option that stands alone in the pages belongs to some verb, or to an
   const all = new Set<string>();
   for (const [, verb = ''] of (await help([])).matchAll(/^ {2}([a-z][a-z-]*) /gm)) {
     if (verb !== 'help' && verb !== 'forkpoint')
-      for (const option of optionsOf(await help([verb]))) all.add(option);
+      for (const option of await allOptionsOf(verb)) all.add(option);
   }
   const foreign = new Set([
     '--security-opt',

@@ -1,79 +1,12 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
-import { Agent, get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
-import type { Person, Running } from '@forkpoint/testkit';
+import { createPerson, eventually } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
 import { gone, living } from './pods.ts';
-
-const LIMIT_MS = 120_000;
-
-/** Requests that go on and on, half of them on connections that are kept. */
-class Load {
-  answers: string[] = [];
-  readonly errors: string[] = [];
-  #isOn = true;
-  readonly #agent = new Agent({ keepAlive: true, maxSockets: 2 });
-  readonly #loops: Promise<void>[];
-
-  constructor(port: number) {
-    this.#loops = Array.from({ length: 4 }, async (_, index) => {
-      while (this.#isOn) await this.#request(port, index < 2 ? this.#agent : false);
-    });
-  }
-
-  async end(): Promise<void> {
-    this.#isOn = false;
-    await Promise.all(this.#loops);
-    this.#agent.destroy();
-  }
-
-  #request(port: number, agent: Agent | false): Promise<void> {
-    return new Promise((resolve) => {
-      const done = (error: Error): void => {
-        this.errors.push(error.message);
-        resolve();
-      };
-      const request = get({ host: '127.0.0.1', port, agent }, (response) => {
-        let text = '';
-        response.on('data', (chunk: Buffer) => {
-          text += chunk.toString();
-        });
-        response.on('error', done);
-        response.on('end', () => {
-          this.answers.push(text);
-          resolve();
-        });
-      });
-      request.on('error', done);
-    });
-  }
-}
-
-/** A port that nobody listens at, below those that the kernel gives to others by itself. */
-async function freePort(): Promise<number> {
-  for (let time = 0; time < 100; time++) {
-    const port = 20_000 + Math.floor(Math.random() * 12_000);
-    const server = createServer();
-    const isFree = new Promise<boolean>((resolve) => {
-      server.once('error', () => resolve(false)).listen(port, '127.0.0.1', () => resolve(true));
-    });
-    if (!(await isFree)) continue;
-    await new Promise((resolve) => server.close(resolve));
-    return port;
-  }
-  throw new Error('no port is free');
-}
-
-function serve(person: Person, port: number, ...options: string[]): Running {
-  const program = [nodeBinary(24), programPath('serving.cjs')];
-  return person.forkpoint(['serve', ...options, '--', ...program], {
-    env: { PORT: String(port) },
-    timeoutMs: LIMIT_MS,
-  });
-}
+import { freePort, Load, serve, statusOf } from './serving.ts';
 
 describe('forkpoint serve', () => {
   let person: Person;
@@ -84,7 +17,7 @@ describe('forkpoint serve', () => {
 
   test('serves an unmodified program, reforks and rolls out a new start without a failed request, and replaces a worker that is killed', async () => {
     const port = await freePort();
-    const running = serve(person, port, '--workers', '3', '--refork', '20');
+    const running = serve(person, port, ['--workers', '3', '--refork', '20']);
     await running.output(/^3 workers serve/m, 60_000);
     const load = new Load(port);
     await running.output(/^image 1 of generation 1 was made from worker/m, 60_000);
@@ -113,6 +46,16 @@ describe('forkpoint serve', () => {
     );
     await load.end();
     assert.deepEqual(load.errors, []);
+    const { workers, mold, totals } = await eventually(async () => {
+      const status = await statusOf(person);
+      return status.workers.every(({ pid }) => pid !== null) ? status : undefined;
+    }, 'the pids of all workers');
+    assert.equal(mold?.release, 1);
+    assert.ok(totals.requests >= load.answers.length, `${totals.requests} of ${load.answers.length}`);
+    assert.deepEqual([totals.reforks >= 1, totals.reloads], [true, 1]);
+    const pids = (await living(person)).map(({ hostPid }) => hostPid);
+    const unknown = workers.filter(({ pid, state }) => state === 'ready' && !pids.includes(pid));
+    assert.deepEqual(unknown, []);
     assert.ok(
       new Set(load.answers).size > 3,
       'several workers have answered, each with an identity of its own',
@@ -138,7 +81,7 @@ describe('forkpoint serve', () => {
 
   test('leaves no process behind when it is killed, and its next start removes what lay on the disk', async () => {
     const port = await freePort();
-    const running = serve(person, port, '--workers', '2');
+    const running = serve(person, port, ['--workers', '2']);
     await running.output(/^2 workers serve/m, 60_000);
     const launchers = (await living(person)).map(({ id }) => {
       const record = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8')) as {
@@ -152,7 +95,7 @@ describe('forkpoint serve', () => {
 
     // The address is free again, unless somebody else takes it; then the server says so and ends.
     const taken = createServer().listen(port, '127.0.0.1');
-    const refused = await serve(person, port).end();
+    const refused = await serve(person, port, []).end();
     await new Promise((resolve) => taken.close(resolve));
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, new RegExp(`cannot listen at 127.0.0.1:${port}: EADDRINUSE`));

@@ -52,7 +52,7 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
     writeErr: (text) => cli.writeErr(text),
     outputError: (text) => (complaint += text),
   });
-  for (const command of program.commands) command.copyInheritedSettings(program);
+  inherit(program);
   try {
     if (words[0] === COMPLETE_VERB) {
       cli.writeOut(completionLines(await complete(cli, program, words.slice(1))));
@@ -85,6 +85,11 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
     const isOurs = code === EXIT.user || code === EXIT.engine;
     return isOurs && STARTERS.has(words[0] ?? '') ? EXIT.ours : code;
   }
+}
+
+/** Verbs, and those below them, speak as the program does. */
+function inherit(command: Command): void {
+  for (const below of command.commands) inherit(below.copyInheritedSettings(command));
 }
 
 /** `help VERB` is asked as `VERB --help`, and as `VERB` when there is no such verb, which is then told like every other. */

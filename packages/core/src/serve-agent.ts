@@ -1,6 +1,9 @@
-import type { Server as HttpServer, IncomingMessage, ServerResponse } from 'node:http';
-import type { Server, Socket } from 'node:net';
+import type { Server as HttpServer } from 'node:http';
+import type { Http2Session } from 'node:http2';
+import type { Socket } from 'node:net';
 
+import { RequestCount } from './serve-count.ts';
+import { methodOf, Servers } from './serve-listen.ts';
 import { shortPath } from './socket-path.ts';
 import type { Context, Resource } from './types.ts';
 
@@ -11,19 +14,7 @@ const TELL_ANYWAY_MS = 1000;
 const SETTLE_MS = 50;
 /** An idle connection is closed this long after its last request, when the process is to end. */
 const IDLE_MS = 1000;
-const COMMAND_MAX = 256;
-
-/** Where a server asked to listen, and where it listens while the program is started for its image. */
-interface Place {
-  readonly wanted: { readonly port?: number; readonly host?: string; readonly path?: string };
-  readonly actual: string;
-}
-
-/** What a request is, for us: http and https tell of both ends of it by diagnostics_channel. */
-interface Exchange {
-  readonly response: ServerResponse;
-  readonly request: IncomingMessage;
-}
+const COMMAND_MAX = 4096;
 
 /**
  * The part of a re-forking server that lives in its workers: counts requests, tells the supervisor, and ends the
@@ -34,33 +25,39 @@ export class ServeAgent implements Resource {
   readonly #path: string;
   readonly #idOf: () => string;
   #isBoot: boolean;
-  readonly #servers = new Set<Server>();
-  readonly #places: Place[] = [];
-  readonly #active = new Map<ServerResponse, number>();
+  readonly #servers: Servers;
+  readonly #sessions = new Set<Http2Session>();
+  readonly #count = new RequestCount();
   #line: Socket | undefined;
-  #requests = 0;
-  #lastRequest = 0;
+  #generation = 0;
   #isDraining = false;
   #told = '';
   #toldAt = 0;
+  #ticked = 0;
+  #lagMs = 0;
 
   constructor(path: string, isBoot: boolean, idOf: () => string) {
     this.#path = path;
     this.#isBoot = isBoot;
     this.#idOf = idOf;
+    this.#servers = new Servers({
+      isMoving: () => this.#isBoot,
+      directory: path.slice(0, path.lastIndexOf('/')),
+      moved: () => this.#announce(),
+      session: (session) => {
+        this.#count.watchSession(session);
+        this.#sessions.add(session);
+        session.once('close', () => this.#sessions.delete(session));
+      },
+    });
   }
 
   /** Begins to count, and connects to the supervisor. */
   start(context: Context): void {
     context.register(this);
-    this.#watchServers();
-    const { subscribe } = process.getBuiltinModule('node:diagnostics_channel');
-    subscribe('http.server.request.start', (message) => this.#begin(message as Exchange));
-    subscribe('http.server.response.finish', (message) => {
-      this.#active.delete((message as Exchange).response);
-    });
     this.#connect();
-    setInterval(() => this.#tell(), TELL_MS).unref();
+    this.#ticked = performance.now();
+    setInterval(() => this.#tick(), TELL_MS).unref();
   }
 
   /** What was garbage would be copied by every worker; the supervisor belongs to the original. */
@@ -71,26 +68,20 @@ export class ServeAgent implements Resource {
   }
 
   afterRestore({ generation, id }: { readonly generation: number; readonly id: string }): void {
-    if (generation > 0 && id !== this.#born) this.#beBorn(id);
+    if (generation > 0 && id !== this.#born) this.#beBorn(id, generation);
+    this.#ticked = performance.now();
     this.#connect();
   }
 
   /** Id of the run that the counters are about. */
   #born = '';
 
-  #beBorn(id: string): void {
+  #beBorn(id: string, generation: number): void {
     this.#born = id;
+    this.#generation = generation;
     this.#isBoot = false;
-    this.#requests = 0;
-    this.#active.clear();
+    this.#count.reset();
     this.#told = '';
-  }
-
-  #begin({ response }: Exchange): void {
-    this.#requests++;
-    this.#lastRequest = performance.now();
-    this.#active.set(response, this.#lastRequest);
-    if (this.#isDraining) response.shouldKeepAlive = false;
   }
 
   #connect(): void {
@@ -101,7 +92,8 @@ export class ServeAgent implements Resource {
     let text = '';
     line.on('data', (more: string) => {
       text = (text + more).slice(-COMMAND_MAX);
-      if (text.includes('drain\n')) this.#drain();
+      for (let end: number; (end = text.indexOf('\n')) >= 0; text = text.slice(end + 1))
+        if (text.slice(0, end) === 'drain') this.#drain();
     });
     line.on('error', () => undefined);
     line.once('connect', () => short.release());
@@ -110,7 +102,8 @@ export class ServeAgent implements Resource {
     line.connect(short.path);
     line.unref();
     this.#line = line;
-    this.#send({ run: this.#idOf(), pid: process.pid });
+    const { node } = process.versions;
+    this.#send({ run: this.#idOf(), pid: process.pid, generation: this.#generation, node });
     this.#announce();
   }
 
@@ -124,69 +117,28 @@ export class ServeAgent implements Resource {
       this.#send({ ready: true });
       return;
     }
-    const count = this.#places.length;
+    const { places } = this.#servers;
+    const count = places.length;
     if (count === 0) return;
     setTimeout(() => {
-      if (count === this.#places.length) this.#send({ ready: true, places: this.#places });
+      if (count === places.length) this.#send({ ready: true, places });
     }, SETTLE_MS);
+  }
+
+  #tick(): void {
+    const now = performance.now();
+    this.#lagMs = Math.max(0, Math.round(now - this.#ticked - TELL_MS));
+    this.#ticked = now;
+    this.#tell();
   }
 
   #tell(): void {
     const now = performance.now();
-    let oldest = now;
-    for (const [response, since] of this.#active) {
-      // Nobody says when a client has gone away.
-      if (response.destroyed || response.closed) this.#active.delete(response);
-      // An answer that has begun may be a stream without an end.
-      else if (!response.headersSent) oldest = Math.min(oldest, since);
-    }
-    const told = JSON.stringify({
-      requests: this.#requests,
-      active: this.#active.size,
-      oldestMs: Math.round(now - oldest),
-    });
+    const told = JSON.stringify(this.#count.counts());
     if (told === this.#told && now - this.#toldAt < TELL_ANYWAY_MS) return;
     this.#told = told;
     this.#toldAt = now;
-    this.#line?.write(`${told}\n`);
-  }
-
-  /** Every server of this process is seen when it begins to listen. */
-  #watchServers(): void {
-    const { Server: NetServer } = process.getBuiltinModule('node:net');
-    const listen = methodOf(NetServer.prototype, 'listen');
-    const address = methodOf(NetServer.prototype, 'address');
-    const servers = this.#servers;
-    const isBoot = (): boolean => this.#isBoot;
-    const moveTo = (wanted: Place['wanted'], actual: number): void => {
-      this.#places.push({ wanted, actual: String(actual) });
-      this.#announce();
-    };
-    const moved = new WeakMap<Server, Place['wanted']>();
-    NetServer.prototype.listen = function (this: Server, ...args: unknown[]): Server {
-      const place = isBoot() ? placeOf(args) : undefined;
-      servers.add(this);
-      this.once('close', () => servers.delete(this));
-      if (place === undefined) return Reflect.apply(listen, this, args) as Server;
-      const callback = args.findLast((arg) => typeof arg === 'function');
-      moved.set(this, place);
-      this.prependOnceListener('listening', () => {
-        const now = Reflect.apply(address, this, []) as { port: number };
-        moveTo(place, now.port);
-      });
-      const here = [{ port: 0, host: '127.0.0.1' }, callback].filter((arg) => arg !== undefined);
-      return Reflect.apply(listen, this, here) as Server;
-    };
-    NetServer.prototype.address = function (this: Server) {
-      const now = Reflect.apply(address, this, []);
-      const wanted = moved.get(this);
-      if (!isBoot() || wanted === undefined || now === null || typeof now === 'string') return now;
-      return {
-        ...now,
-        address: wanted.host ?? '::',
-        port: wanted.port === 0 ? now.port : (wanted.port ?? now.port),
-      };
-    };
+    this.#line?.write(`${told.slice(0, -1)},"lagMs":${this.#lagMs}}\n`);
   }
 
   /** Accepts nothing new, and lets every connection end after the request that it has or is just sending. */
@@ -195,18 +147,20 @@ export class ServeAgent implements Resource {
     this.#isDraining = true;
     const { Server: NetServer } = process.getBuiltinModule('node:net');
     const started = performance.now();
-    const servers = [...this.#servers];
+    const servers = [...this.#servers.all];
     let open = servers.length;
     // The close of http.Server would also close idle connections, on which a request may be under way.
     const close = methodOf(NetServer.prototype, 'close');
     for (const server of servers) Reflect.apply(close, server, [() => void open--]);
-    for (const response of this.#active.keys()) if (!response.headersSent) response.shouldKeepAlive = false;
+    this.#count.close();
+    // GOAWAY tells a client which of its streams will still be answered.
+    for (const session of this.#sessions) session.close();
     const timer = setInterval(() => {
       this.#tell();
       // After the next look at the sockets: a request may have come while this process had to wait.
       setImmediate(() => {
-        const quiet = performance.now() - Math.max(started, this.#lastRequest);
-        if (open === 0 || this.#active.size > 0 || quiet < IDLE_MS) return;
+        const quiet = performance.now() - Math.max(started, this.#count.last);
+        if (open === 0 || this.#count.counts().active > 0 || quiet < IDLE_MS) return;
         for (const server of servers) (server as HttpServer).closeIdleConnections?.();
       });
       if (open > 0) return;
@@ -214,26 +168,6 @@ export class ServeAgent implements Resource {
       this.#send({ drained: true });
     }, 20);
   }
-}
-
-function methodOf<K extends 'listen' | 'address' | 'close'>(prototype: Server, name: K): Server[K] {
-  return Reflect.get(prototype, name) as Server[K];
-}
-
-/** Returns where `server.listen(...args)` would listen, when that is a TCP address. */
-function placeOf(args: readonly unknown[]): Place['wanted'] | undefined {
-  const [first, second] = args;
-  const options = (typeof first === 'object' && first !== null ? first : { port: first, host: second }) as {
-    readonly port?: unknown;
-    readonly host?: unknown;
-    readonly path?: unknown;
-    readonly fd?: unknown;
-  };
-  if (options.fd !== undefined || options.path !== undefined) return undefined;
-  const given = options.port ?? (args.length === 0 || typeof first === 'function' ? 0 : undefined);
-  const port = typeof given === 'string' && /^\d+$/.test(given) ? Number(given) : given;
-  if (typeof port !== 'number') return undefined;
-  return typeof options.host === 'string' ? { port, host: options.host } : { port };
 }
 
 function collectGarbage(): void {

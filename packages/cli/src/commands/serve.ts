@@ -1,16 +1,29 @@
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
 import { DEFAULT_POLICY, ReforkServer } from '@forkpoint/supervisor';
+import type { ReforkPolicy } from '@forkpoint/supervisor';
+import { defaultName } from '@forkpoint/store';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
+import { sizeBytes } from '../options.ts';
 import { prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
+import { addServeOrders } from './serve-orders.ts';
 
 const WORKERS_MAX = 256;
 
+/** What `forkpoint serve` may be told. */
+interface ServeFlags {
+  readonly name?: string;
+  readonly workers: number;
+  readonly refork: readonly number[];
+  readonly memoryLimit?: number;
+  readonly diskLimit?: number;
+}
+
 /** Adds `forkpoint serve`. */
 export function addServe(program: Command, cli: Cli, finish: Finish): void {
-  program
+  const serve = program
     .command('serve')
     .summary('serve with workers that are forks of the warmest one')
     .description(
@@ -18,8 +31,10 @@ export function addServe(program: Command, cli: Cli, finish: Finish): void {
         'mold of the next generation, and a worker that dies is replaced by a warm one.\n\nSIGHUP starts the program ' +
         'anew and rolls it out without dropping a request, SIGUSR2 reforks, SIGTERM and SIGINT drain and end.',
     )
+    .usage('[options] -- <command> [args...]')
     .argument('<command>', 'the program; write -- before it')
     .argument('[args...]', 'its arguments')
+    .option('--name <name>', 'what the server is called; the name of the program unless given')
     .option('--workers <n>', 'number of workers', countOf, DEFAULT_POLICY.workers)
     .option(
       '--refork <n,n,...>',
@@ -27,21 +42,32 @@ export function addServe(program: Command, cli: Cli, finish: Finish): void {
       thresholdsOf,
       [...DEFAULT_POLICY.thresholds],
     )
+    .option('--memory-limit <size>', 'private memory at which a worker is replaced, such as 300MB', sizeBytes)
+    .option('--disk-limit <size>', 'space that all images may take together, such as 2GB', sizeBytes)
     .passThroughOptions()
     .addHelpText('after', '\nExamples:\n  forkpoint serve --workers 4 -- node server.js')
-    .action(async (command: string, args: string[], options: { workers: number; refork: number[] }) => {
-      finish(await serve(cli, [command, ...args], options));
+    .action(async (command: string, args: string[], flags: ServeFlags) => {
+      finish(await run(cli, [command, ...args], flags));
     });
+  addServeOrders(serve, cli, finish);
 }
 
-async function serve(
-  cli: Cli,
-  command: readonly string[],
-  options: { workers: number; refork: number[] },
-): Promise<number> {
+function policyOf(flags: ServeFlags): ReforkPolicy {
+  return {
+    ...DEFAULT_POLICY,
+    workers: flags.workers,
+    thresholds: flags.refork,
+    memoryLimit: flags.memoryLimit ?? null,
+    diskLimit: flags.diskLimit ?? null,
+  };
+}
+
+async function run(cli: Cli, command: readonly string[], flags: ServeFlags): Promise<number> {
   const files = packageFiles(cli.lib, cli.places.home);
   const server = new ReforkServer({
-    policy: { ...DEFAULT_POLICY, workers: options.workers, thresholds: options.refork },
+    name: flags.name ?? defaultName(command, new Set()),
+    command,
+    policy: policyOf(flags),
     home: cli.places.home,
     runs: cli.places.runs,
     launcher: files.launcher,

@@ -60,6 +60,13 @@ export class Addresses {
     );
   }
 
+  /** Returns the addresses as people write them: `127.0.0.1:3000`, `*:3000`. */
+  list(): string[] {
+    return [...this.#held.keys()].map((key) =>
+      key.startsWith(':') && !key.startsWith('::') ? `*${key}` : key,
+    );
+  }
+
   close(): void {
     for (const handle of this.#held.values()) handle.close();
     this.#held.clear();

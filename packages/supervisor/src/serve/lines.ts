@@ -1,11 +1,29 @@
+import { closeSync, constants, openSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
+import { basename, dirname } from 'node:path';
 
 /** Longest line of a worker; a program lists where its servers listen in one. */
 const LINE_MAX = 65_536;
+/** Longest path in a unix socket's address, in bytes (sun_path in unix(7), with its NUL). */
+const ADDRESS_BYTES = 107;
+
+/**
+ * Calls `use` with a path of the socket that fits into an address: its own, or one by way of a descriptor of its
+ * directory, which stays open until `use` has ended. Throws what `use` throws, and when there is no such directory.
+ */
+export async function withShortPath<T>(path: string, use: (path: string) => Promise<T>): Promise<T> {
+  if (Buffer.byteLength(path) <= ADDRESS_BYTES) return await use(path);
+  const fd = openSync(dirname(path), constants.O_RDONLY | constants.O_DIRECTORY);
+  try {
+    return await use(`/proc/self/fd/${fd}/${basename(path)}`);
+  } finally {
+    closeSync(fd);
+  }
+}
 
 /** Listens at a unix socket and hands out whole lines, with the connection they came by. */
-export function listenForLines(
+export async function listenForLines(
   path: string,
   onLine: (line: string, socket: Socket) => void,
 ): Promise<Server> {
@@ -20,20 +38,37 @@ export function listenForLines(
       if (text.length > LINE_MAX) socket.destroy();
     });
   });
-  return new Promise((resolve, reject) => {
-    server.once('error', reject);
-    server.listen(path, () => resolve(server));
-  });
+  await listenAt(server, path);
+  return server;
+}
+
+/** Listens at a unix socket, whatever the length of its path. Rejects with the error of listen. */
+export async function listenAt(server: Server, path: string): Promise<void> {
+  await withShortPath(
+    path,
+    async (short) =>
+      await new Promise<void>((resolve, reject) => {
+        server.once('error', reject);
+        server.listen(short, () => {
+          server.off('error', reject);
+          resolve();
+        });
+      }),
+  );
 }
 
 /** Tells whether somebody listens at a unix socket. */
-export function isAnswered(path: string): Promise<boolean> {
-  return new Promise((resolve) => {
-    const socket = connect(path);
-    socket.once('error', () => resolve(false));
-    socket.once('connect', () => {
-      socket.destroy();
-      resolve(true);
-    });
-  });
+export async function isAnswered(path: string): Promise<boolean> {
+  return await withShortPath(
+    path,
+    async (short) =>
+      await new Promise<boolean>((resolve) => {
+        const socket = connect(short);
+        socket.once('error', () => resolve(false));
+        socket.once('connect', () => {
+          socket.destroy();
+          resolve(true);
+        });
+      }),
+  );
 }

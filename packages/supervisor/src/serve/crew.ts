@@ -1,0 +1,144 @@
+import { spawn } from 'node:child_process';
+import type { ChildProcess } from 'node:child_process';
+import { mkdirSync, writeFileSync } from 'node:fs';
+import type { Socket } from 'node:net';
+import { join } from 'node:path';
+import { setTimeout as pause } from 'node:timers/promises';
+import { encodeChildPlan } from '@forkpoint/manifest';
+import { findRun, newId, readManifest, rootHostPid } from '@forkpoint/store';
+import type { Addresses } from './addresses.ts';
+import { NO_USAGE, usageOf } from './memory.ts';
+import type { Usage } from './memory.ts';
+import type { MadeMold } from './molds.ts';
+import type { ServeOptions } from './options.ts';
+import { NOTHING_TOLD } from './told.ts';
+import type { Told } from './told.ts';
+
+/** Workers are measured so often, and at most for one part in so many of the time. */
+const MEASURE_MS = 1000;
+const MEASURE_SHARE = 100;
+
+/** A worker's process tree, and what is known of it. */
+export interface Part {
+  readonly worker: number;
+  readonly slot: number;
+  readonly run: string;
+  readonly process: ChildProcess;
+  /** The program's own connection. */
+  line: Socket | undefined;
+  /** The program's first process on this machine, once it is known. */
+  hostPid: number | null;
+  told: Told;
+  usage: Usage;
+}
+
+/** What happens to workers, for the server. */
+export interface CrewEvents {
+  over(part: Part, how: string): void;
+  measured(part: Part): void;
+}
+
+/** The processes of the workers. */
+export class Crew {
+  readonly #options: ServeOptions;
+  readonly #directory: string;
+  readonly #addresses: Addresses;
+  readonly #events: CrewEvents;
+  readonly #parts = new Map<number, Part>();
+
+  constructor(options: ServeOptions, directory: string, addresses: Addresses, events: CrewEvents) {
+    this.#options = options;
+    this.#directory = directory;
+    this.#addresses = addresses;
+    this.#events = events;
+  }
+
+  get(worker: number): Part | undefined {
+    return this.#parts.get(worker);
+  }
+
+  ofRun(run: string): Part | undefined {
+    return this.all().find((part) => part.run === run);
+  }
+
+  all(): Part[] {
+    return [...this.#parts.values()];
+  }
+
+  /** Starts a worker from an image. Throws when it cannot be started; whatever happens later is told as an event. */
+  async start(worker: number, slot: number, from: MadeMold | undefined): Promise<void> {
+    const { home, launcher, worker: checkpointWorker } = this.#options;
+    if (from === undefined) throw new Error('its image is gone');
+    const { slots } = await readManifest(from.image);
+    const sockets = slots.flatMap((one) => {
+      const place = one.kind === 'tcp' ? from.listening.find(({ port }) => port === one.port) : undefined;
+      return place === undefined ? [] : [{ id: one.id, fd: this.#addresses.hold(place.wanted) }];
+    });
+    const id = newId();
+    const directory = join(this.#directory, id);
+    mkdirSync(directory, { mode: 0o700 });
+    const plan = encodeChildPlan({
+      id,
+      home,
+      index: worker,
+      isDetached: false,
+      stdio: 'inherit',
+      socket: join(this.#directory, 'l'),
+      inherit: ['stdout', 'stderr', ...sockets.map((one) => one.id)],
+      close: [],
+      hostname: null,
+      args: [from.image, '--env', `FORKPOINT_WORKER=${slot}`],
+      worker: checkpointWorker,
+    });
+    writeFileSync(join(directory, 'child.plan'), plan, { mode: 0o600 });
+    // The first three stay the launcher's own until it takes those of the plan.
+    const given = [1, 2, ...sockets.map(({ fd }) => fd)];
+    const numbers = given.map((_, at) => String(at + 3));
+    const process = spawn(launcher, ['child', join(directory, 'child.plan'), ...numbers], {
+      stdio: ['ignore', 'ignore', 'ignore', ...given],
+    });
+    const part: Part = {
+      worker,
+      slot,
+      run: id,
+      process,
+      line: undefined,
+      hostPid: null,
+      told: NOTHING_TOLD,
+      usage: NO_USAGE,
+    };
+    this.#parts.set(worker, part);
+    process.once('error', (error) => this.#over(part, error.message));
+    process.once('exit', (code, signal) =>
+      this.#over(part, signal === null ? `with code ${code}` : `by ${signal}`),
+    );
+  }
+
+  /** Measures all workers again and again, until the signal. */
+  async measure(signal: AbortSignal): Promise<void> {
+    while (!signal.aborted) {
+      const started = performance.now();
+      for (const part of this.all()) if (part.line !== undefined) await this.measureOne(part);
+      const rest = Math.max(MEASURE_MS, (performance.now() - started) * MEASURE_SHARE);
+      // Only the end interrupts the pause.
+      await pause(rest, undefined, { signal, ref: false }).catch(() => undefined);
+    }
+  }
+
+  /** Measures a worker, and finds its pid the first time. */
+  async measureOne(part: Part): Promise<void> {
+    try {
+      part.hostPid ??= (await rootHostPid(await findRun(this.#options.runs, part.run))) ?? null;
+    } catch {
+      // It has ended meanwhile, which is told elsewhere.
+      return;
+    }
+    if (part.hostPid === null) return;
+    part.usage = await usageOf(part.hostPid);
+    if (this.#parts.has(part.worker)) this.#events.measured(part);
+  }
+
+  #over(part: Part, how: string): void {
+    if (this.#parts.delete(part.worker)) this.#events.over(part, how);
+  }
+}

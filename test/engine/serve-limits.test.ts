@@ -1,0 +1,58 @@
+import assert from 'node:assert/strict';
+import { after, before, describe, test } from 'node:test';
+import { createPerson, eventually, fetchText } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { freePort, serve, statusOf } from './serving.ts';
+
+describe('limits of forkpoint serve', () => {
+  let person: Person;
+  before(() => {
+    person = createPerson();
+  });
+  after(async () => await person.leave());
+
+  test('measures the memory of its workers, and replaces one that holds too much', async () => {
+    const port = await freePort();
+    const running = serve(person, port, ['--workers', '1', '--memory-limit', '60MB'], 'growing.cjs');
+    await running.output(/^1 worker serves/m, 60_000);
+    const small = await eventually(async () => {
+      const [worker] = (await statusOf(person)).workers;
+      return worker !== undefined && worker.memory.privateBytes > 0 ? worker : undefined;
+    }, 'the first measurement');
+    assert.ok(small.memory.privateBytes < 60e6, `${small.memory.privateBytes} bytes at the start`);
+    assert.ok(small.memory.sharedBytes > 10e6, `${small.memory.sharedBytes} bytes are shared`);
+    for (let time = 0; time < 4; time++) await fetchText(port, '/grow');
+    const [, text = ''] = await running.output(/^Warning: worker 0 holds (\d+) bytes of its own/m);
+    assert.ok(Number(text) >= 60e6 && Number(text) < 150e6, `${text} bytes`);
+    await eventually(async () => {
+      const { workers } = await statusOf(person);
+      return workers.length === 1 && workers[0]?.worker === 1 && workers[0].state === 'ready'
+        ? true
+        : undefined;
+    }, 'another worker in its place');
+    const shown = await person.finish(['serve', 'status']);
+    assert.match(
+      shown.stdout,
+      /^growing \([0-9a-f]{12}\): serving for .* at 127\.0\.0\.1:\d+;.*\nimage 0 of generation 0, [\d.]+ MB; \d+ requests, 0 reforks, 0 reloads\nWORKER +STATE/,
+    );
+    const unknown = await person.finish(['serve', 'reload', 'nobody']);
+    assert.equal(unknown.code, 1);
+    assert.match(unknown.stderr, /no living server called `nobody`\n.*These live: `growing`/);
+    assert.equal((await person.finish(['serve', 'stop', 'growing'])).code, 0);
+    assert.equal((await running.end()).code, 0);
+    const nobody = await person.finish(['serve', 'status', '--json']);
+    assert.equal(nobody.code, 1);
+    assert.match(nobody.stderr, /No server is alive/);
+  });
+
+  test('makes no second image when two do not fit on the disk', async () => {
+    const port = await freePort();
+    const options = ['--workers', '1', '--refork', '3', '--disk-limit', '12MB'];
+    const running = serve(person, port, options, 'growing.cjs');
+    await running.output(/^1 worker serves/m, 60_000);
+    for (let time = 0; time < 5; time++) await fetchText(port);
+    await running.output(/^Warning: no refork: two images of \d+ bytes do not fit into 12000000$/m);
+    assert.equal((await statusOf(person)).mold?.id, 0);
+    assert.equal((await running.stop('SIGTERM')).code, 0);
+  });
+});
