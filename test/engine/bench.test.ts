@@ -79,3 +79,16 @@ test('the fork benchmark has three children answer, a clone handed over, and chi
   assert.match(stdout, /^parked clone, first line after acquire +\d/m);
   assert.match(stdout, /^load: .* [1-9]\d* answers by .* 0 failed$/m);
 });
+
+test('the store benchmark restores what it has compressed, holds equal files once, and lists many images with few files opened', async () => {
+  const stdout = await smoke('store');
+  const megabytes = (name: string): number =>
+    Number(new RegExp(`^${name} +([\\d.]+) MB$`, 'm').exec(stdout)?.[1]);
+  assert.ok(Number(/^ratio +(\d+\.\d)/m.exec(stdout)?.[1]) > 2, stdout);
+  assert.match(stdout, /^compressed \/ raw +\d+\.\d\d/m);
+  // Both have the page files of the first: once as they are taken, twice when each is compressed by itself.
+  assert.ok(megabytes('each compressed') < megabytes('raw'), stdout);
+  assert.ok(megabytes('after gc --dedup') < megabytes('each compressed') * 0.75, stdout);
+  assert.match(stdout, /^a store of 30 images /m);
+  assert.match(stdout, /^gc --dry-run +\d.* [1-9] files, \d+ directories /m);
+});

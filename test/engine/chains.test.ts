@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync, rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
@@ -40,6 +40,7 @@ describe('a chain of images', () => {
 
   test('is flattened on request: fewer pages to copy, the same memory, and the base may go', async () => {
     const { image, held } = await twoGenerations('asked');
+    await digested(image);
     const flat = (await person.json(['flatten', image])) as Record<
       'before' | 'after',
       { mappings: number; copiedPages: number }
@@ -48,6 +49,35 @@ describe('a chain of images', () => {
     assert.equal(readdirSync(join(image, 'layers')).length, 1);
     rmSync(join(person.scratch, 'asked-0'), { recursive: true });
     assert.equal(await changeOf(person, await revive(person, image), false), held);
+  });
+
+  test('has digests as soon as it was flattened, also one that had none; a damaged one is refused', async () => {
+    const { image } = await twoGenerations('proven');
+    await digested(image);
+    const verified = async (): Promise<unknown> => {
+      const [found] = (await person.json(['verify', image])) as {
+        hasDigests: boolean;
+        problems: unknown[];
+      }[];
+      return [found?.hasDigests, found?.problems];
+    };
+    await person.json(['flatten', image]);
+    assert.deepEqual(await verified(), [true, []]);
+    rmSync(join(image, 'digests.json'));
+    await person.json(['flatten', image]);
+    assert.deepEqual(await verified(), [true, []]);
+    const [layer = ''] = readdirSync(join(image, 'layers'));
+    const file = join(image, 'layers', layer);
+    const bytes = readFileSync(file);
+    bytes[100] = (bytes[100] ?? 0) ^ 1;
+    writeFileSync(file, bytes);
+    const { code, stderr } = await person.finish(['flatten', image]);
+    assert.equal(code, 1, stderr);
+    assert.match(
+      stderr,
+      new RegExp(`layers/${layer} of .* has other content .*\nHint: .*verify --repair`, 'is'),
+    );
+    assert.deepEqual(readdirSync(join(image, 'layers')), [layer]);
   });
 
   test('is flattened by itself when the next restore would copy too much, and a program that ends does not wait for it', async () => {

@@ -39,6 +39,8 @@ const MEGABYTES = '2';
 
 export class DumpWalk {
   readonly person: Person = createPerson();
+  /** The operation that was struck last. */
+  what = '';
   readonly #directory: string;
   readonly #control: string;
   readonly #log: string;
@@ -114,6 +116,7 @@ export class DumpWalk {
       if (victim === undefined || (fault === 'command' && hasEnded)) came = 'nobody';
       else process.kill(victim, 'SIGKILL');
     }
+    if (isStruck()) this.what = readFileSync(this.#log, 'utf8').trim();
     rmSync(this.#log, { force: true });
     await running.end();
     await eventually(() => isOver() || undefined, 'the end of the worker', 60_000);

@@ -69,8 +69,8 @@ async function replace(at: number): Promise<void> {
 }
 
 interface Attempt {
-  /** Whether an operation failed. */
-  readonly struck: boolean;
+  /** The operation that failed; empty when none did. */
+  readonly struck: string;
   readonly error: string | null;
   readonly digest: string;
   /** Entries that were left beside the image. */
@@ -88,7 +88,7 @@ async function attempt(at: number): Promise<Attempt> {
     error = reason instanceof Error ? reason.message : String(reason);
   }
   delete process.env['FAULT_AT'];
-  const struck = existsSync(log);
+  const struck = existsSync(log) ? readFileSync(log, 'utf8').trim() : '';
   rmSync(log, { force: true });
   return { struck, error, digest: digestOf(target), beside: readdirSync(work).length - 1 };
 }
@@ -102,6 +102,6 @@ const results: Attempt[] = [];
 for (let at = Number(process.env['FAULT_AT']); at < 10_000; at++) {
   const result = await attempt(at);
   results.push(result);
-  if (!result.struck) break;
+  if (result.struck === '') break;
 }
 console.log(JSON.stringify(results));

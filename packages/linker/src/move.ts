@@ -3,6 +3,7 @@ import {
   closeSync,
   constants,
   copyFileSync,
+  existsSync,
   linkSync,
   mkdirSync,
   openSync,
@@ -58,8 +59,10 @@ export function moveLayers(
  */
 export function adoptLayers(from: string, directory: string, layers: readonly string[]): number {
   let copied = 0;
-  if (layers.length > 0) mkdirSync(join(directory, LAYERS), { recursive: true, mode: 0o700 });
-  for (const layer of layers) copied += linkOrCopy(join(from, layer), join(directory, LAYERS, layer));
+  const target = join(directory, LAYERS);
+  // Not by mkdir's own word: Node.js takes any error for success when the directory is there.
+  if (layers.length > 0 && !existsSync(target)) mkdirSync(target, { mode: 0o700 });
+  for (const layer of layers) copied += linkOrCopy(join(from, layer), join(target, layer));
   return copied;
 }
 

@@ -1,6 +1,7 @@
 import { mkdir, readdir, stat, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
-import { digestOf, DIGESTS_FILE, readDigests, writeDigests } from './digests.ts';
+import { carryDigests, digestsToCarry } from './carry-digests.ts';
+import { DIGESTS_FILE } from './digests.ts';
 import { guardedExchange } from './exchange.ts';
 import { readManifest } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
@@ -18,6 +19,7 @@ export async function amendImage(
   options: { readonly exchange: Exchange; readonly signal?: AbortSignal },
 ): Promise<void> {
   await readManifest(image);
+  const digests = await digestsToCarry(image, options);
   const identity = await stat(image);
   const destination = await openDestination(image, await ownOwner());
   try {
@@ -29,20 +31,11 @@ export async function amendImage(
     }
     for (const [name, bytes] of files)
       await writeFile(join(destination.temporary, name), bytes, { mode: 0o600 });
-    await amendDigests(image, destination.temporary, [...files.keys()]);
+    await carryDigests(destination.temporary, digests, { made: files.keys() }, { signal: options.signal });
     options.signal?.throwIfAborted();
     await publish(destination, { exchange: guardedExchange(image, identity, options) });
   } catch (error) {
     await discard(destination);
     throw error;
   }
-}
-
-/** The digests of what stays stay; those that cannot be used are computed by whoever verifies the image next. */
-async function amendDigests(image: string, directory: string, names: readonly string[]): Promise<void> {
-  const old = await readDigests(image).catch(() => null);
-  if (old === null) return;
-  const files = { ...old.files };
-  for (const name of names) files[name] = await digestOf(join(directory, name));
-  await writeDigests(directory, { ...old, files });
 }

@@ -10,9 +10,9 @@ import {
   unpackManifest,
 } from '@forkpoint/manifest';
 import type { Manifest, PackedLayer, RestorePlan } from '@forkpoint/manifest';
+import { carryDigests, damaged, digestsToCarry } from './carry-digests.ts';
 import { openCodecPool } from './codec-pool.ts';
-import { recordDigests } from './digests.ts';
-import type { DigestOptions } from './digests.ts';
+import type { DigestOptions, Digests } from './digests.ts';
 import { StoreError } from './error.ts';
 import { MANIFEST_FILE, PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { readRegular } from './read-file.ts';
@@ -22,6 +22,9 @@ import type { Watch } from './packing.ts';
 import { linkRest, rewriteImage } from './rewrite-image.ts';
 import type { RewriteOptions } from './rewrite-image.ts';
 import { CHUNK_BYTES } from './seek-table.ts';
+
+/** What is written anew whenever a layer is. */
+export const DESCRIPTION: readonly string[] = [MANIFEST_FILE, RESTORE_PLAN_FILE];
 
 /** How an image is compressed or decompressed. */
 export interface CompressOptions extends RewriteOptions, Watch, DigestOptions {
@@ -40,16 +43,22 @@ export interface Compressed {
   readonly storedBytes: number;
 }
 
-/** Compresses the layers of an image, each by itself. The image is replaced at once. Throws what rewriteImage and packFile throw. */
+/**
+ * Compresses the layers of an image, each by itself. The image is replaced at once. Throws what rewriteImage and packFile
+ * throw, and ERR_FORKPOINT_DIGEST for a layer that is damaged.
+ */
 export async function compressImage(image: string, options: CompressOptions): Promise<Compressed> {
   const manifest = await readManifest(image);
   if (manifest.layers.every(({ compression }) => compression !== null)) return told(image, manifest, false);
   if (manifest.layers.some(({ compression }) => compression !== null)) throw mixed(image);
   let packed = manifest;
+  const digests = await digestsToCarry(image, options);
   const path = await rewriteImage(image, options, async (directory) => {
-    await linkRest(image, directory, new Set(manifest.layers.map(({ file }) => file)));
-    packed = await packLayers(image, directory, manifest, options);
-    await recordDigests(directory, digestsOnly(options));
+    const replaced = manifest.layers.map(({ file }) => file);
+    await linkRest(image, directory, new Set(replaced));
+    packed = await packLayers(image, directory, manifest, { ...options, digests });
+    const made = [...packed.layers.map(storedName), ...DESCRIPTION];
+    await carryDigests(directory, digests, { made, replaced }, digestsOnly(options));
   });
   return told(path, packed, true);
 }
@@ -59,11 +68,14 @@ export async function decompressImage(image: string, options: CompressOptions): 
   const manifest = await readManifest(image);
   if (manifest.layers.every(({ compression }) => compression === null)) return told(image, manifest, false);
   const raw = unpackManifest(manifest);
+  const digests = await digestsToCarry(image, options);
   const path = await rewriteImage(image, options, async (directory) => {
-    await linkRest(image, directory, new Set(manifest.layers.map(storedName)));
+    const replaced = manifest.layers.map(storedName);
+    await linkRest(image, directory, new Set(replaced));
     await unpackLayers(image, directory, manifest, options);
     await writeDescription(directory, raw, await readPlan(image));
-    await recordDigests(directory, digestsOnly(options));
+    const made = [...manifest.layers.map(({ file }) => file), ...DESCRIPTION];
+    await carryDigests(directory, digests, { made, replaced }, digestsOnly(options));
   });
   return told(path, raw, true);
 }
@@ -79,12 +91,12 @@ export async function compressInPlace(
   return packed;
 }
 
-/** Packs the layers of `image` into `directory` and writes manifest and plan there. */
+/** Packs the layers of `image` into `directory` and writes manifest and plan there. Throws for content that `digests` do not know. */
 async function packLayers(
   image: string,
   directory: string,
   manifest: Manifest,
-  options: Pick<CompressOptions, 'addon' | 'signal' | 'onBytes'>,
+  options: Pick<CompressOptions, 'addon' | 'signal' | 'onBytes'> & { readonly digests?: Digests | null },
 ): Promise<Manifest> {
   const packed = new Map<string, PackedLayer>();
   const pool = openCodecPool(options.addon, chunksOf(manifest));
@@ -92,6 +104,8 @@ async function packLayers(
     for (const { file } of manifest.layers) {
       const target = join(directory, storedName({ file, compression: 'zstd' }));
       const { packedSize, sha256 } = await packFile(join(image, file), target, pool, options);
+      const known = options.digests?.files[file];
+      if (known !== undefined && known.sha256 !== sha256) throw damaged(image, file);
       packed.set(file, { storedSize: packedSize, sha256 });
     }
   } finally {
@@ -146,13 +160,14 @@ async function readPlan(image: string): Promise<RestorePlan> {
 }
 
 async function writeDescription(directory: string, manifest: Manifest, plan: RestorePlan): Promise<void> {
-  for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE]) await rm(join(directory, name), { force: true });
+  for (const name of DESCRIPTION) await rm(join(directory, name), { force: true });
   const changed = encodeRestorePlan(packPlan(plan, manifest));
   await writeFile(join(directory, MANIFEST_FILE), serializeManifest(manifest), { mode: 0o600 });
   await writeFile(join(directory, RESTORE_PLAN_FILE), changed, { mode: 0o600 });
 }
 
-function digestsOnly({ memory, signal }: CompressOptions): DigestOptions {
+/** Returns how digests are computed in the course of other work: its progress counts other bytes. */
+export function digestsOnly({ memory, signal }: CompressOptions): DigestOptions {
   return { signal, ...(memory === undefined ? {} : { memory }) };
 }
 

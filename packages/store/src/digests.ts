@@ -55,7 +55,10 @@ export async function readDigests(image: string): Promise<Digests | null> {
     return digests(JSON.parse((await readRegular(file, MAX_BYTES)).toString('utf8')), '');
   } catch (cause) {
     if (errnoOf(cause) === 'ENOENT') return null;
-    throw new StoreError('ERR_FORKPOINT_DIGEST', `${file} is not usable: ${reasonOf(cause)}`, { cause });
+    throw new StoreError('ERR_FORKPOINT_DIGEST', `${file} is not usable: ${reasonOf(cause)}`, {
+      hint: `Compute them anew with \`forkpoint verify --record ${image}\``,
+      cause,
+    });
   }
 }
 

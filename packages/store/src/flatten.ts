@@ -7,9 +7,11 @@ import type { Assembly, FlattenPlan, Fragmentation, RangeReader } from '@forkpoi
 import { decodeRestorePlan, encodeRestorePlan, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
 import { DIGESTS_FILE } from './digests.ts';
+import type { Digests } from './digests.ts';
 import { goFinder } from './go.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { guardedExchange } from './exchange.ts';
+import { digestsAfter, digestsBefore, madeBy } from './flatten-digests.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
 import { ownOwner } from './owner.ts';
@@ -33,14 +35,19 @@ export interface FlattenOptions {
   readonly graceMs?: number;
   /** Shortest run that is linked, in pages. */
   readonly threshold?: number;
+  /**
+   * Compares what is read with the digests of the image, and puts those of the flattened one beside it; `memory` is that of
+   * recordDigests. When absent the new image has none.
+   */
+  readonly digests?: { readonly memory?: string };
   readonly signal?: AbortSignal;
   readonly onProgress?: (progress: FlattenProgress) => void;
 }
 
 /** A step towards a flattened image. */
 export interface FlattenProgress {
-  readonly step: 'plan' | 'copy' | 'publish';
-  /** Bytes of page files that are written, of all. */
+  readonly step: 'plan' | 'read' | 'copy' | 'publish';
+  /** Bytes of page files that are compared or written, of all. */
   readonly done: number;
   readonly total: number;
 }
@@ -66,7 +73,8 @@ const FILE_MAX = 256 << 20;
  * Moves the memory of an image to one page file per process, in the order of its addresses, so that a restore makes few
  * mappings and copies little, however many generations are behind it. The image keeps its id and its place in the lineage.
  * The new directory appears whole or not at all, nothing of the old one is changed, and one that somebody has replaced
- * meanwhile is left alone. Throws StoreError, ImageError and the reason of the signal, with nothing left behind.
+ * meanwhile is left alone. Throws StoreError, ImageError and the reason of the signal, with nothing left behind; with
+ * `digests` also ERR_FORKPOINT_DIGEST for an image that is damaged.
  */
 export async function flatten(image: string, options: FlattenOptions): Promise<Flattened> {
   const { signal, onProgress } = options;
@@ -87,10 +95,13 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
   const common = { before, after, image: options.to ?? image };
   if (options.isWorth?.(before, after) === false)
     return { ...common, manifest, image, isFlattened: false, bytes: 0 };
+  const digests = options.digests === undefined ? null : await checked(image, plan, options);
   signal?.throwIfAborted();
   const destination = await openDestination(options.to ?? image, options.owner ?? (await ownOwner()));
   try {
     const filled = await fill(image, destination.temporary, manifest, plan, options);
+    if (options.digests !== undefined)
+      await digestsAfter(destination.temporary, plan, digests, { ...options.digests, signal });
     signal?.throwIfAborted();
     onProgress?.({ step: 'publish', done: filled.bytes, total: filled.bytes });
     await publish(destination, {
@@ -152,6 +163,16 @@ function readWhole(path: string): Uint8Array {
   return readFileSync(path);
 }
 
+async function checked(image: string, plan: FlattenPlan, options: FlattenOptions): Promise<Digests | null> {
+  const { signal, onProgress } = options;
+  let [done, total] = [0, 0];
+  return await digestsBefore(image, plan, {
+    signal,
+    onTotal: (bytes) => (total = bytes),
+    onBytes: (bytes) => onProgress?.({ step: 'read', done: (done += bytes), total }),
+  });
+}
+
 /** Fills the new directory and returns its manifest. */
 async function fill(
   image: string,
@@ -162,7 +183,7 @@ async function fill(
 ): Promise<{ manifest: Manifest; bytes: number }> {
   const total = plan.assemblies.reduce((sum, { size }) => sum + size, 0);
   let bytes = 0;
-  const made = new Set([...plan.files.keys(), ...plan.assemblies.map(({ file }) => file)]);
+  const made = madeBy(plan);
   await mkdir(join(directory, LAYERS), { mode: 0o700 });
   for (const assembly of plan.assemblies) {
     await assemble(image, directory, assembly, options.signal, (written) => {

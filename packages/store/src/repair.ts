@@ -8,9 +8,11 @@ import {
   storedName,
 } from '@forkpoint/manifest';
 import type { Manifest, ManifestLayer } from '@forkpoint/manifest';
+import { carryDigests, digestsToCarry } from './carry-digests.ts';
 import { openCodecPool } from './codec-pool.ts';
+import { DESCRIPTION, digestsOnly } from './compress.ts';
 import type { CompressOptions } from './compress.ts';
-import { digestOf, readDigests, writeDigests } from './digests.ts';
+import { digestOf, readDigests } from './digests.ts';
 import type { Digests } from './digests.ts';
 import { MANIFEST_FILE, PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { readRegular } from './read-file.ts';
@@ -57,7 +59,13 @@ export async function repairImage(
     await linkRest(image, directory, new Set(copies.map(({ layer }) => storedName(layer))));
     const layers = await putCopies(directory, manifest, copies, options);
     await describe(image, directory, { ...manifest, layers });
-    if (digests !== null) await writeDigests(directory, await mergedDigests(directory, digests, copies));
+    // What was not repaired keeps its digest, so that it is found again. Where there were none, only a whole image gets some.
+    const made = [
+      ...DESCRIPTION.filter((name) => !bad.has(name)),
+      ...copies.map(({ layer }) => storedName(layer)),
+    ];
+    if (digests !== null || copies.length === bad.size)
+      await carryDigests(directory, digests, { made }, digestsOnly(options));
   });
   return { repaired: copies.map(({ layer, path }) => ({ file: storedName(layer), from: path })) };
 }
@@ -112,30 +120,22 @@ async function putCopies(
 
 async function describe(image: string, directory: string, manifest: Manifest): Promise<void> {
   const plan = decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
-  for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE]) await rm(join(directory, name), { force: true });
+  for (const name of DESCRIPTION) await rm(join(directory, name), { force: true });
   await writeFile(join(directory, MANIFEST_FILE), serializeManifest(manifest), { mode: 0o600 });
   await writeFile(join(directory, RESTORE_PLAN_FILE), encodeRestorePlan(packPlan(plan, manifest)), {
     mode: 0o600,
   });
 }
 
-/** What was not repaired keeps its digest, so that it is found again. */
-async function mergedDigests(directory: string, old: Digests, copies: readonly Copy[]): Promise<Digests> {
-  const files = { ...old.files };
-  for (const name of [MANIFEST_FILE, RESTORE_PLAN_FILE, ...copies.map(({ layer }) => storedName(layer))])
-    files[name] = await digestOf(join(directory, name));
-  return { ...old, files };
-}
-
 /** Writes an image of an earlier format anew in the present one. Returns whether it was of an earlier one. Throws what rewriteImage throws. */
 export async function upgradeImage(image: string, options: CompressOptions): Promise<boolean> {
   const manifest = await readManifest(image);
   if (manifest.formatVersion !== 1) return false;
-  const digests = await readDigests(image);
+  const digests = await digestsToCarry(image, options);
   await rewriteImage(image, options, async (directory) => {
     await linkRest(image, directory, new Set());
     await describe(image, directory, { ...manifest, formatVersion: 2 });
-    if (digests !== null) await writeDigests(directory, await mergedDigests(directory, digests, []));
+    await carryDigests(directory, digests, { made: DESCRIPTION }, digestsOnly(options));
   });
   return true;
 }

@@ -8,6 +8,15 @@ const LOWEST_PRIORITY = 19;
 /** Images of a run whose digests still wait; the oldest are left to `forkpoint verify --record`. */
 const DUE_MAX = 100;
 
+/** Notes that an image has no digests yet, for whoever comes after a worker that does not come to it. Never throws. */
+export function expectDigests(image: string, { runDirectory }: Pick<Surroundings, 'runDirectory'>): void {
+  try {
+    dueOf(runDirectory).add(image);
+  } catch (error) {
+    process.stderr.write(`The digests of ${image} were not noted as due: ${String(error)}\n`);
+  }
+}
+
 /**
  * Computes the digests of a published image, with the lowest priority, until another request needs the worker; those that
  * it did not come to are computed behind the run's next checkpoint. Never throws: what the run does not come to at all is
@@ -18,7 +27,7 @@ export async function digestLater(
   { home, runDirectory }: Pick<Surroundings, 'home' | 'runDirectory'>,
   hurry: AbortSignal,
 ): Promise<void> {
-  const due = new DueList(join(runDirectory, 'digests-due.json'));
+  const due = dueOf(runDirectory);
   try {
     setPriority(LOWEST_PRIORITY);
     due.add(image);
@@ -39,6 +48,10 @@ async function digest(image: string, home: string, hurry: AbortSignal): Promise<
   } catch (error) {
     if (!hurry.aborted) process.stderr.write(`There are no digests of ${image}: ${String(error)}\n`);
   }
+}
+
+function dueOf(runDirectory: string): DueList {
+  return new DueList(join(runDirectory, 'digests-due.json'));
 }
 
 /** The images of a run that wait for their digests, in a file of the run's directory. */

@@ -6,7 +6,7 @@ import { readFileSync } from 'node:fs';
 import { placesAt } from '@forkpoint/store';
 import { report, takeCheckpoint } from './checkpoint.ts';
 import type { Job, Taken } from './checkpoint.ts';
-import { digestLater } from './digest.ts';
+import { digestLater, expectDigests } from './digest.ts';
 import { flattenLater, mayNeedFlattening } from './flatten-later.ts';
 import { takeFork } from './fork.ts';
 import type { Forked } from './fork.ts';
@@ -64,6 +64,7 @@ export async function main(): Promise<number> {
       link.linger();
       if (request.stop === true) link.stop();
       await link.flush();
+      expectDigests(taken.image, surroundings);
       const isPacked = request.compress !== undefined;
       if (mayNeed && !isPacked)
         await flattenLater(taken.image, { link, surroundings, sync: request.sync !== false });

@@ -15,7 +15,8 @@ import type { ChangeOptions, CompressResult, FlattenOptions, FlattenResult, Prog
 
 /**
  * Compresses the memory of an image with zstd. The image is replaced at once and as a whole; whatever fails, it stays as it
- * was. Rejects with ERR_FORKPOINT_IMAGE_NOT_FOUND, ERR_FORKPOINT_REWRITE, ERR_FORKPOINT_CODEC, ERR_FORKPOINT_SETUP.
+ * was. Rejects with ERR_FORKPOINT_IMAGE_NOT_FOUND, ERR_FORKPOINT_REWRITE, ERR_FORKPOINT_CODEC, ERR_FORKPOINT_DIGEST for a
+ * damaged image, ERR_FORKPOINT_SETUP.
  */
 export async function compress(image: string, options: ChangeOptions = {}): Promise<CompressResult> {
   return await rewritten(image, options, 'compress', compressImage);
@@ -39,25 +40,27 @@ export async function upgrade(
 /**
  * Puts the memory of an image on one page file per process, so that a restore makes few mappings and copies little; in the
  * place of the old one, or at `to`. Whatever fails, the image stays as it was. Rejects with ERR_FORKPOINT_IMAGE_NOT_FOUND,
- * ERR_FORKPOINT_FLATTEN, ERR_FORKPOINT_IMAGE_CHANGED, ERR_FORKPOINT_SETUP.
+ * ERR_FORKPOINT_FLATTEN, ERR_FORKPOINT_IMAGE_CHANGED, ERR_FORKPOINT_DIGEST for a damaged image, ERR_FORKPOINT_SETUP.
  */
 export async function flatten(image: string, options: FlattenOptions = {}): Promise<FlattenResult> {
   const path = pathOf(image, options);
   if (options.to !== undefined) checkPattern(options.to);
   const to = options.to === undefined ? undefined : pathOf(options.to, options);
-  const exchange = launcherExchange(await launcherOf(placesFor(options)));
+  const places = placesFor(options);
+  const exchange = launcherExchange(await launcherOf(places));
   let current: { step: Progress['step']; meter: Meter; done: number } | undefined;
   const flat = await flattenImage(path, {
     exchange,
     sync: options.sync !== false,
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     ...(to === undefined ? {} : { to }),
+    digests: { memory: memoryOf(places) },
     onProgress: ({ step, done, total }) => {
       if (current?.step !== step) {
         current?.meter.end();
-        current = { step, meter: meterFor(options, step, step === 'copy' ? total : 0), done: 0 };
+        current = { step, meter: meterFor(options, step, total), done: 0 };
       }
-      if (step !== 'copy') return;
+      if (step === 'publish') return;
       current.meter.onBytes(done - current.done);
       current.done = done;
     },

@@ -21,7 +21,12 @@ export async function verify(image: string, options: VerifyOptions = {}): Promis
   const path = pathOf(image, options);
   const places = placesFor(options);
   const first = await checked(path, options);
-  if (options.record === true && !first.hasDigests && first.problems.length === 0) {
+  // Digests that cannot be used are as good as none.
+  if (
+    options.record === true &&
+    !first.hasDigests &&
+    first.problems.every(({ kind }) => kind === 'digests')
+  ) {
     await recordDigests(path, { signal: options.signal, memory: memoryOf(places) });
     return await checked(path, options);
   }
@@ -29,6 +34,7 @@ export async function verify(image: string, options: VerifyOptions = {}): Promis
   const { repaired } = await repairImage(path, first.problems, {
     exchange: launcherExchange(await launcherOf(places)),
     addon: codecOf(places),
+    memory: memoryOf(places),
     signal: options.signal,
     directories: await directoriesOf(places, path),
   });
