@@ -3,9 +3,9 @@ import { readdirSync, readFileSync } from 'node:fs';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually } from '@forkpoint/testkit';
+import { createPerson, eventually, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
-import { gone, living } from './pods.ts';
+import { gone, living, write } from './pods.ts';
 import { freePort, Load, serve, statusOf } from './serving.ts';
 
 describe('forkpoint serve', () => {
@@ -17,7 +17,9 @@ describe('forkpoint serve', () => {
 
   test('serves an unmodified program, reforks and rolls out a new start without a failed request, and replaces a worker that is killed', async () => {
     const port = await freePort();
-    const running = serve(person, port, ['--workers', '3', '--refork', '20']);
+    const code = readFileSync(programPath('serving.cjs'), 'utf8');
+    const program = write(person, 'serving.cjs', code);
+    const running = serve(person, port, ['--workers', '3', '--refork', '20'], program);
     await running.output(/^3 workers serve/m, 60_000);
     const load = new Load(port);
     await running.output(/^image 1 of generation 1 was made from worker/m, 60_000);
@@ -27,6 +29,7 @@ describe('forkpoint serve', () => {
       'three workers of the second generation',
       60_000,
     );
+    write(person, 'serving.cjs', `${code}// Another release.\n`);
     running.child.kill('SIGHUP');
     await running.output(/^image 2 of generation 0 was made from a cold start/m, 60_000);
     const starts = [...running.stdout.matchAll(/^started (\w+) at (\d+)/gm)];
@@ -73,8 +76,8 @@ describe('forkpoint serve', () => {
       'a new worker',
       60_000,
     );
-    const { code } = await running.stop('SIGTERM');
-    assert.equal(code, 0);
+    const ended = await running.stop('SIGTERM');
+    assert.equal(ended.code, 0);
     assert.deepEqual(await living(person), []);
     assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
   });

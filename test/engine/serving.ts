@@ -63,17 +63,20 @@ export async function freePort(): Promise<number> {
   throw new Error('no port is free');
 }
 
-/** Starts `forkpoint serve` with a program of the testkit that listens at PORT. */
+/** Starts `forkpoint serve` with a program that listens at PORT: of the testkit, or a path with a slash. */
 export function serve(
   person: Person,
   port: number,
   options: readonly string[],
   program = 'serving.cjs',
 ): Running {
-  return person.forkpoint(['serve', ...options, '--', nodeBinary(24), programPath(program)], {
-    env: { PORT: String(port) },
-    timeoutMs: LIMIT_MS,
-  });
+  return person.forkpoint(
+    ['serve', ...options, '--', nodeBinary(24), program.includes('/') ? program : programPath(program)],
+    {
+      env: { PORT: String(port) },
+      timeoutMs: LIMIT_MS,
+    },
+  );
 }
 
 /** Returns what `forkpoint serve status --json` tells of the only server. */

@@ -8,7 +8,7 @@ import { forkMember } from './fork.ts';
 import { provideForHeirs } from './heirs.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
-import { ServeAgent } from './serve-agent.ts';
+import { SERVE_VARIABLE, ServeAgent } from './serve-agent.ts';
 import { watchInput } from './streams.ts';
 import { traceResources } from './trace-resources.ts';
 import type {
@@ -141,14 +141,33 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
 
 /** Held here: the context holds what is registered weakly. */
 let agent: ServeAgent | undefined;
+let latecomer: Resource | undefined;
 
-/** Makes this process a worker of `forkpoint serve`, unless it is a child of one: the variable is for the program itself. */
+/**
+ * Makes this process a worker of `forkpoint serve`, unless it is a child of one: the variable is for the program itself.
+ * A program that was started without it becomes one when a restore brings the variable.
+ */
 function serve(context: OrderedContext, member: Member): void {
-  const path = process.env['FORKPOINT_SERVE'];
-  if (path === undefined) return;
-  delete process.env['FORKPOINT_SERVE'];
-  agent = new ServeAgent(path, true, () => member.identity.id);
-  agent.start(context);
+  const path = process.env[SERVE_VARIABLE];
+  const zeros = (process.env['FORKPOINT_SERVE_ZEROS'] ?? '').split(',').filter(Boolean).map(Number);
+  for (const name of [SERVE_VARIABLE, 'FORKPOINT_SERVE_ZEROS']) delete process.env[name];
+  const begin = (at: string, isBoot: boolean): ServeAgent => {
+    agent = new ServeAgent(at, isBoot ? zeros : undefined, () => member.identity.id);
+    agent.start(context);
+    return agent;
+  };
+  if (path !== undefined) {
+    begin(path, true);
+    return;
+  }
+  latecomer = {
+    beforeCheckpoint: () => undefined,
+    afterRestore(hook) {
+      const at = hook.env[SERVE_VARIABLE];
+      if (at !== undefined && agent === undefined) begin(at, false).afterRestore(hook);
+    },
+  };
+  context.register(latecomer);
 }
 
 function noRuntime(reason: unknown): CheckpointException {

@@ -4,8 +4,9 @@ import type { Socket } from 'node:net';
 
 import { RequestCount } from './serve-count.ts';
 import { methodOf, Servers } from './serve-listen.ts';
+import { FileReads } from './serve-reads.ts';
 import { shortPath } from './socket-path.ts';
-import type { Context, Resource } from './types.ts';
+import type { Context, HookContext, Resource } from './types.ts';
 
 /** How often the supervisor hears of this process, in milliseconds, when there is news and when there is none. */
 const TELL_MS = 100;
@@ -15,6 +16,8 @@ const SETTLE_MS = 50;
 /** An idle connection is closed this long after its last request, when the process is to end. */
 const IDLE_MS = 1000;
 const COMMAND_MAX = 4096;
+/** Where the supervisor listens. */
+export const SERVE_VARIABLE = 'FORKPOINT_SERVE';
 
 /**
  * The part of a re-forking server that lives in its workers: counts requests, tells the supervisor, and ends the
@@ -22,12 +25,13 @@ const COMMAND_MAX = 4096;
  * addresses, since the real ones may be in use by workers of older code.
  */
 export class ServeAgent implements Resource {
-  readonly #path: string;
+  #path: string;
   readonly #idOf: () => string;
   #isBoot: boolean;
   readonly #servers: Servers;
   readonly #sessions = new Set<Http2Session>();
   readonly #count = new RequestCount();
+  readonly #reads = new FileReads();
   #line: Socket | undefined;
   #generation = 0;
   #isDraining = false;
@@ -36,13 +40,16 @@ export class ServeAgent implements Resource {
   #ticked = 0;
   #lagMs = 0;
 
-  constructor(path: string, isBoot: boolean, idOf: () => string) {
+  /** With `zeros` the program is being started: its listeners are moved, and those of port 0 have these ports. */
+  constructor(path: string, zeros: readonly number[] | undefined, idOf: () => string) {
+    const isBoot = zeros !== undefined;
     this.#path = path;
     this.#isBoot = isBoot;
     this.#idOf = idOf;
     this.#servers = new Servers({
       isMoving: () => this.#isBoot,
-      directory: path.slice(0, path.lastIndexOf('/')),
+      directory: () => this.#path.slice(0, this.#path.lastIndexOf('/')),
+      zeros: zeros ?? [],
       moved: () => this.#announce(),
       session: (session) => {
         this.#count.watchSession(session);
@@ -52,10 +59,13 @@ export class ServeAgent implements Resource {
     });
   }
 
-  /** Begins to count, and connects to the supervisor. */
+  /** Begins to count, and connects to the supervisor, unless that comes with the end of a restore. */
   start(context: Context): void {
     context.register(this);
-    this.#connect();
+    if (this.#isBoot) {
+      this.#reads.start();
+      this.#connect();
+    } else this.#servers.adopt();
     this.#ticked = performance.now();
     setInterval(() => this.#tick(), TELL_MS).unref();
   }
@@ -67,8 +77,11 @@ export class ServeAgent implements Resource {
     collectGarbage();
   }
 
-  afterRestore({ generation, id }: { readonly generation: number; readonly id: string }): void {
+  afterRestore({ generation, id, env }: HookContext): void {
     if (generation > 0 && id !== this.#born) this.#beBorn(id, generation);
+    // An image may be older than the server that it serves for now.
+    this.#path = env[SERVE_VARIABLE] ?? this.#path;
+    delete process.env[SERVE_VARIABLE];
     this.#ticked = performance.now();
     this.#connect();
   }
@@ -85,6 +98,7 @@ export class ServeAgent implements Resource {
   }
 
   #connect(): void {
+    if (this.#line !== undefined) return;
     const { Socket: NetSocket } = process.getBuiltinModule('node:net');
     const short = shortPath(this.#path);
     const line = new NetSocket();
@@ -121,7 +135,7 @@ export class ServeAgent implements Resource {
     const count = places.length;
     if (count === 0) return;
     setTimeout(() => {
-      if (count === places.length) this.#send({ ready: true, places });
+      if (count === places.length) this.#send({ ready: true, places, reads: this.#reads.stop() });
     }, SETTLE_MS);
   }
 

@@ -20,7 +20,9 @@ export interface Watching {
   /** Whether listening sockets are moved to free addresses. */
   isMoving(): boolean;
   /** Where unix sockets are moved to. */
-  readonly directory: string;
+  directory(): string;
+  /** Ports that servers have which ask for port 0, in their order, as far as they are known. */
+  readonly zeros: readonly number[];
   moved(place: Place): void;
   session(session: Http2Session): void;
 }
@@ -59,16 +61,25 @@ export class Servers {
     server.on('session', (session: Http2Session) => this.#watching.session(session));
   }
 
+  #zero = 0;
+
+  /** A port that was chosen before stays the one that the program is told. */
+  #known(wanted: Wanted): Wanted {
+    if (wanted.port !== 0) return wanted;
+    const port = this.#watching.zeros[this.#zero++];
+    return port === undefined ? wanted : { ...wanted, port };
+  }
+
   #watchListen(): void {
     const listen = methodOf(prototypeOf(), 'listen');
     const begin = (server: Server, args: unknown[]): Server => {
       const wanted = this.#watching.isMoving() ? wantedOf(args) : undefined;
       this.#add(server);
       if (wanted === undefined) return Reflect.apply(listen, server, args) as Server;
-      this.#moved.set(server, wanted);
-      const path =
-        wanted.path === undefined ? undefined : `${this.#watching.directory}/u${this.places.length}`;
+      this.#moved.set(server, this.#known(wanted));
+      const path = wanted.path === undefined ? undefined : freePath(this.#watching.directory());
       server.prependOnceListener('listening', () => {
+        if (path !== undefined) linkTo(path, wanted.path ?? path);
         const now: unknown = Reflect.apply(this.#address, server, []);
         const actual = path ?? String((now as { port: number }).port);
         this.places.push({ wanted, actual });
@@ -103,6 +114,22 @@ export class Servers {
         port: wanted.port === 0 ? now.port : (wanted.port ?? now.port),
       };
     };
+  }
+}
+
+/** A path for a unix socket that nobody else has; a long one does not fit into an address (unix(7)). */
+function freePath(directory: string): string {
+  const { randomBytes } = process.getBuiltinModule('node:crypto');
+  const name = `u-${randomBytes(6).toString('hex')}`;
+  return directory.length > 90 ? `/tmp/fp-${name}` : `${directory}/${name}`;
+}
+
+/** Whoever changes the mode of the socket at the path where it shall be finds the one that is there for now. */
+function linkTo(actual: string, path: string): void {
+  try {
+    process.getBuiltinModule('node:fs').symlinkSync(actual, path);
+  } catch {
+    // A socket of older code is there, and can be changed as well.
   }
 }
 

@@ -6,6 +6,8 @@ export { DEFAULT_POLICY } from './refork/index.ts';
 export type { ReforkPolicy } from './refork/index.ts';
 export { livingServers, order } from './serve/find.ts';
 export type { LivingServer } from './serve/find.ts';
+export { appKey } from './serve/kept.ts';
+export type { AppFacts, AppKey } from './serve/kept.ts';
 export type { ServeOptions } from './serve/options.ts';
 export { ReforkServer } from './serve/server.ts';
 export type { MoldStatus, ServeStatus, WorkerStatus } from './serve/status.ts';

@@ -145,7 +145,11 @@ export class World {
       case 'boot':
       case 'capture': {
         const fails = action.type === 'boot' ? this.trouble.bootFails : this.trouble.captureFails;
-        const made: ReforkEvent = { type: 'made', bytes: (30 + Math.floor(chance * 20)) * MEGABYTE };
+        const made: ReforkEvent = {
+          type: 'made',
+          bytes: (30 + Math.floor(chance * 20)) * MEGABYTE,
+          source: action.type,
+        };
         const event: ReforkEvent =
           this.#random() < fails ? { type: 'makingFailed', reason: 'bad luck' } : made;
         this.#making++;

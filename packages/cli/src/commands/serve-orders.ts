@@ -33,15 +33,16 @@ export function addServeOrders(serve: Command, cli: Cli, finish: Finish): void {
     ['stop', 'let all workers finish what they have, then end'],
   ] as const;
   for (const [verb, summary] of orders) {
-    serve
+    const command = serve
       .command(verb)
       .summary(summary)
       .description(`Tells a living server to ${summary}. Returns at once.`)
-      .argument('[server]', 'name or id')
-      .action(async (name: string | undefined) => {
-        await order(await theServer(cli, name), `/${verb}`);
-        finish(0);
-      });
+      .argument('[server]', 'name or id');
+    if (verb === 'reload') command.option('--fresh', 'start the program also when nothing has changed');
+    command.action(async (name: string | undefined, options: { fresh?: boolean }) => {
+      await order(await theServer(cli, name), `/${verb}${options.fresh === true ? '?fresh' : ''}`);
+      finish(0);
+    });
   }
 }
 

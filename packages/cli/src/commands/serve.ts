@@ -1,12 +1,13 @@
 import type { Command } from 'commander';
 import { InvalidArgumentError } from 'commander';
-import { DEFAULT_POLICY, ReforkServer } from '@forkpoint/supervisor';
-import type { ReforkPolicy } from '@forkpoint/supervisor';
-import { defaultName } from '@forkpoint/store';
+import { appKey, DEFAULT_POLICY, ReforkServer } from '@forkpoint/supervisor';
+import type { AppKey, ReforkPolicy } from '@forkpoint/supervisor';
+import { defaultName, readManifest, resolveImage } from '@forkpoint/store';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
+import { usageError } from '../error.ts';
 import { sizeBytes } from '../options.ts';
-import { prepareRun } from '../prepare-run.ts';
+import { adaptRequest, prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
 import { addServeOrders } from './serve-orders.ts';
 
@@ -15,6 +16,8 @@ const WORKERS_MAX = 256;
 /** What `forkpoint serve` may be told. */
 interface ServeFlags {
   readonly name?: string;
+  readonly from?: string;
+  readonly keep: boolean;
   readonly workers: number;
   readonly refork: readonly number[];
   readonly memoryLimit?: number;
@@ -32,9 +35,11 @@ export function addServe(program: Command, cli: Cli, finish: Finish): void {
         'anew and rolls it out without dropping a request, SIGUSR2 reforks, SIGTERM and SIGINT drain and end.',
     )
     .usage('[options] -- <command> [args...]')
-    .argument('<command>', 'the program; write -- before it')
+    .argument('[command]', 'the program; write -- before it. With --from, the one of the image unless given')
     .argument('[args...]', 'its arguments')
     .option('--name <name>', 'what the server is called; the name of the program unless given')
+    .option('--from <image>', 'start the workers from this image instead of starting the program')
+    .option('--no-keep', 'neither keep an image for the next start of the same code, nor use one')
     .option('--workers <n>', 'number of workers', countOf, DEFAULT_POLICY.workers)
     .option(
       '--refork <n,n,...>',
@@ -45,9 +50,14 @@ export function addServe(program: Command, cli: Cli, finish: Finish): void {
     .option('--memory-limit <size>', 'private memory at which a worker is replaced, such as 300MB', sizeBytes)
     .option('--disk-limit <size>', 'space that all images may take together, such as 2GB', sizeBytes)
     .passThroughOptions()
-    .addHelpText('after', '\nExamples:\n  forkpoint serve --workers 4 -- node server.js')
-    .action(async (command: string, args: string[], flags: ServeFlags) => {
-      finish(await run(cli, [command, ...args], flags));
+    .addHelpText(
+      'after',
+      '\nExamples:\n  forkpoint serve --workers 4 -- node server.js\n  forkpoint serve --from ./warm',
+    )
+    .action(async (command: string | undefined, args: string[], flags: ServeFlags) => {
+      finish(
+        await run(cli, await programOf(cli, command === undefined ? [] : [command, ...args], flags), flags),
+      );
     });
   addServeOrders(serve, cli, finish);
 }
@@ -62,18 +72,38 @@ function policyOf(flags: ServeFlags): ReforkPolicy {
   };
 }
 
-async function run(cli: Cli, command: readonly string[], flags: ServeFlags): Promise<number> {
+/** What is served. */
+interface Program {
+  readonly command: readonly string[];
+  readonly cwd: string;
+  /** Directory of the image that the workers start from at first. */
+  readonly from: string | null;
+}
+
+/** Returns the program of the command line, else that of the image. */
+async function programOf(cli: Cli, command: readonly string[], flags: ServeFlags): Promise<Program> {
+  const from = flags.from === undefined ? null : resolveImage(flags.from, cli.cwd, cli.places.images);
+  if (command.length > 0) return { command, cwd: cli.cwd, from };
+  if (from === null) throw usageError('what shall be served is missing', 'forkpoint serve -- node server.js');
+  const manifest = await readManifest(from);
+  return { command: manifest.command, cwd: manifest.cwd, from };
+}
+
+async function run(cli: Cli, program: Program, flags: ServeFlags): Promise<number> {
+  const { command, cwd } = program;
   const files = packageFiles(cli.lib, cli.places.home);
   const server = new ReforkServer({
     name: flags.name ?? defaultName(command, new Set()),
-    command,
+    ...program,
     policy: policyOf(flags),
     home: cli.places.home,
     runs: cli.places.runs,
     launcher: files.launcher,
     worker: [process.execPath, files.worker],
+    preflight: { launcher: files.launcher, enginePlan: cli.places.enginePlan },
+    keyOf: flags.keep ? async () => await keyOf(cli, program) : null,
     prepare: async (env) =>
-      await prepareRun(cli, { command, env, isDetached: false, isJson: false, isPreloaded: true }),
+      await prepareRun(cli, { command, cwd, env, isDetached: false, isJson: false, isPreloaded: true }),
     log: (level, text) => {
       const mark = level === 'warning' ? `${cli.paintErr('warning', 'Warning:')} ` : '';
       cli.writeErr(`${mark}${text}\n`);
@@ -90,6 +120,13 @@ async function run(cli: Cli, command: readonly string[], flags: ServeFlags): Pro
   } finally {
     for (const { signal, listener } of listeners) process.removeListener(signal, listener);
   }
+}
+
+/** What has to be the same for an image of an earlier start to be of use. */
+async function keyOf(cli: Cli, { command, cwd }: Program): Promise<AppKey | null> {
+  const { file } = adaptRequest(cli, { command, isPreloaded: true }, cwd);
+  const { native, preload } = packageFiles(cli.lib, cli.places.home);
+  return await appKey({ command, cwd, env: cli.env, files: [file, native, preload] });
 }
 
 function countOf(text: string): number {

@@ -30,7 +30,7 @@ function apply(state: ReforkState, event: ReforkEvent, actions: ReforkAction[]):
     case 'tick':
       return;
     case 'made':
-      return made(state, event.bytes, actions);
+      return made(state, event.bytes, event.source, actions);
     case 'makingFailed':
       return makingFailed(state, event.reason, actions);
     case 'ready':
@@ -55,7 +55,7 @@ function apply(state: ReforkState, event: ReforkEvent, actions: ReforkAction[]):
   }
 }
 
-function made(state: ReforkState, bytes: number, actions: ReforkAction[]): void {
+function made(state: ReforkState, bytes: number, source: string, actions: ReforkAction[]): void {
   const making = release(state);
   if (making === null) return;
   const from = making.kind === 'boot' ? undefined : state.molds.find(({ id }) => id === making.mold);
@@ -71,8 +71,7 @@ function made(state: ReforkState, bytes: number, actions: ReforkAction[]): void 
   state.molds.push(mold);
   state.makeFailures = 0;
   state.makeAfter = state.now;
-  const what = making.kind === 'boot' ? 'a cold start' : `worker ${making.worker}`;
-  actions.push(log('info', `image ${mold.id} of generation ${mold.generation} was made from ${what}`));
+  actions.push(log('info', `image ${mold.id} of generation ${mold.generation} was made from ${source}`));
 }
 
 function makingFailed(state: ReforkState, reason: string, actions: ReforkAction[]): void {

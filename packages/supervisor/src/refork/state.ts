@@ -88,8 +88,8 @@ export interface WorkerReport {
 /** What happens to a re-forking server. Every event comes with the time, which never goes back. */
 export type ReforkEvent =
   | { readonly type: 'tick' }
-  /** A cold start or an image has succeeded; `bytes` is its size on disk. */
-  | { readonly type: 'made'; readonly bytes: number }
+  /** A cold start or an image has succeeded; `bytes` is its size on disk, `source` what it was made from. */
+  | { readonly type: 'made'; readonly bytes: number; readonly source: string }
   | { readonly type: 'makingFailed'; readonly reason: string }
   | { readonly type: 'ready'; readonly worker: number }
   | { readonly type: 'heard'; readonly reports: readonly WorkerReport[] }
@@ -97,7 +97,8 @@ export type ReforkEvent =
   | { readonly type: 'drained'; readonly worker: number }
   | { readonly type: 'exited'; readonly worker: number; readonly how: string }
   | { readonly type: 'refork' }
-  | { readonly type: 'reload' }
+  /** Fresh: a cold start in any case. */
+  | { readonly type: 'reload'; readonly isFresh?: boolean }
   | { readonly type: 'stop' };
 
 /** What has to be done about it. */

@@ -12,6 +12,7 @@ export interface Administered {
 /** What `POST /NAME` lets happen. */
 const ORDERS: Readonly<Record<string, ReforkEvent>> = {
   '/reload': { type: 'reload' },
+  '/reload?fresh': { type: 'reload', isFresh: true },
   '/refork': { type: 'refork' },
   '/stop': { type: 'stop' },
 };
@@ -32,7 +33,7 @@ type Answer = readonly [status: number, type: string, text: string];
 function answer(administered: Administered, { method, url = '/' }: IncomingMessage): Answer {
   const [path = '/'] = url.split('?');
   if (method === 'POST') {
-    const event = ORDERS[path];
+    const event = ORDERS[url];
     if (event === undefined) return [404, 'text/plain', 'no such order\n'];
     administered.feed(event);
     return [202, 'application/json', '{}\n'];

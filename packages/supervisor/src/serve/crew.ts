@@ -5,11 +5,12 @@ import type { Socket } from 'node:net';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { encodeChildPlan } from '@forkpoint/manifest';
+import type { Slot } from '@forkpoint/manifest';
 import { findRun, newId, readManifest, rootHostPid } from '@forkpoint/store';
 import type { Addresses } from './addresses.ts';
 import { NO_USAGE, usageOf } from './memory.ts';
 import type { Usage } from './memory.ts';
-import type { MadeMold } from './molds.ts';
+import type { Listening, MadeMold } from './molds.ts';
 import type { ServeOptions } from './options.ts';
 import { NOTHING_TOLD } from './told.ts';
 import type { Told } from './told.ts';
@@ -70,10 +71,12 @@ export class Crew {
     const { home, launcher, worker: checkpointWorker } = this.#options;
     if (from === undefined) throw new Error('its image is gone');
     const { slots } = await readManifest(from.image);
-    const sockets = slots.flatMap((one) => {
-      const place = one.kind === 'tcp' ? from.listening.find(({ port }) => port === one.port) : undefined;
-      return place === undefined ? [] : [{ id: one.id, fd: this.#addresses.hold(place.wanted) }];
-    });
+    const sockets: { id: string; fd: number }[] = [];
+    for (const slot of slots) {
+      const place = placeOf(slot, from);
+      if (place !== undefined)
+        sockets.push({ id: slot.id, fd: (await this.#addresses.hold(place.wanted)).fd });
+    }
     const id = newId();
     const directory = join(this.#directory, id);
     mkdirSync(directory, { mode: 0o700 });
@@ -83,11 +86,14 @@ export class Crew {
       index: worker,
       isDetached: false,
       stdio: 'inherit',
-      socket: join(this.#directory, 'l'),
+      socket: this.#path('l'),
       inherit: ['stdout', 'stderr', ...sockets.map((one) => one.id)],
       close: [],
       hostname: null,
-      args: [from.image, '--env', `FORKPOINT_WORKER=${slot}`],
+      args: [
+        from.image,
+        ...assignments({ FORKPOINT_WORKER: String(slot), FORKPOINT_SERVE: this.#path('a') }),
+      ],
       worker: checkpointWorker,
     });
     writeFileSync(join(directory, 'child.plan'), plan, { mode: 0o600 });
@@ -138,7 +144,25 @@ export class Crew {
     if (this.#parts.has(part.worker)) this.#events.measured(part);
   }
 
+  #path(name: string): string {
+    return join(this.#directory, name);
+  }
+
   #over(part: Part, how: string): void {
     if (this.#parts.delete(part.worker)) this.#events.over(part, how);
   }
+}
+
+/** Where the program wants the listener of a slot to be. */
+function placeOf(slot: Slot, { listening }: MadeMold): Listening | undefined {
+  if (slot.kind === 'unix') return listening.find(({ actual }) => actual === slot.path);
+  if (slot.kind !== 'tcp') return undefined;
+  return (
+    listening.find(({ actual }) => actual === `${slot.address}:${slot.port}`) ??
+    listening.find(({ actual }) => actual.endsWith(`:${slot.port}`))
+  );
+}
+
+function assignments(env: Readonly<Record<string, string>>): string[] {
+  return Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
 }

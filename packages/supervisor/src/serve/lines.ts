@@ -3,8 +3,8 @@ import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
 
-/** Longest line of a worker; a program lists where its servers listen in one. */
-const LINE_MAX = 65_536;
+/** Longest line of a worker, in characters; a program lists in one where it listens and what it has read. */
+const LINE_MAX = 1 << 20;
 /** Longest path in a unix socket's address, in bytes (sun_path in unix(7), with its NUL). */
 const ADDRESS_BYTES = 107;
 

@@ -1,16 +1,20 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { lstatSync, rmSync } from 'node:fs';
+import { mkdir } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { askCheckpoint, findRun } from '@forkpoint/store';
 import { SupervisorError } from '../error.ts';
 import type { Address, Addresses } from './addresses.ts';
+import { forgetOthers, keptPath, noteKept, projectRoot, readKept, readMold } from './kept.ts';
+import type { AppKey } from './kept.ts';
 import type { ServeOptions } from './options.ts';
 
-/** Where a program wants to listen, and the port of its socket in an image. */
+/** Where a program wants to listen, and how its socket is called in the manifest of an image. */
 export interface Listening {
   readonly wanted: Address;
-  readonly port: number;
+  /** `ADDRESS:PORT`, or a path. */
+  readonly actual: string;
 }
 
 /** An image that workers start from. */
@@ -19,6 +23,14 @@ export interface MadeMold {
   readonly listening: readonly Listening[];
   /** Size on disk. */
   readonly bytes: number;
+  /** Whether it stays when no worker needs it any more. */
+  readonly isKept: boolean;
+}
+
+/** What a program has told when it listened. */
+interface Announcement {
+  readonly places: unknown;
+  readonly reads: readonly string[];
 }
 
 /** Makes the images that workers start from: of a cold start, and of a worker. One at a time. */
@@ -27,7 +39,9 @@ export class Molds {
   readonly #directory: string;
   readonly #addresses: Addresses;
   readonly #made = new Map<number, MadeMold>();
-  readonly #onReady = new Map<string, (places: unknown) => void>();
+  readonly #onReady = new Map<string, (said: Announcement) => void>();
+  /** The last release that an image from before was taken for: when it is broken, the next one is a cold start. */
+  #tookFor = -1;
   #boot: ChildProcess | undefined;
   #attempts = 0;
 
@@ -54,9 +68,9 @@ export class Molds {
     this.#made.delete(mold);
   }
 
-  /** Removes an image that nobody wants any more. */
-  discard({ image }: MadeMold): void {
-    rmSync(image, { recursive: true, force: true });
+  /** Removes an image that nobody wants any more, unless it is kept. */
+  discard({ image, isKept }: MadeMold): void {
+    if (!isKept) rmSync(image, { recursive: true, force: true });
   }
 
   /** Ends a cold start that is under way. */
@@ -65,19 +79,53 @@ export class Molds {
   }
 
   /** A program that is being started has told that it listens, and where. */
-  ready(run: string, places: unknown): void {
-    this.#onReady.get(run)?.(places);
+  ready(run: string, said: Announcement): void {
+    this.#onReady.get(run)?.(said);
   }
 
   /**
-   * Starts the program, waits until it listens, and makes an image of it, with which it ends.
-   * Gives up before the start when `isWanted` no longer holds. Limits are the policy's, by way of `kill`.
+   * Returns the image that a release starts from and how it came about: one that was given or kept, else one of a cold
+   * start. Gives up before the start when `isWanted` no longer holds. Limits are the policy's, by way of `kill`.
    */
-  async boot(line: string, isWanted: () => boolean): Promise<MadeMold> {
-    const plan = await this.#options.prepare({ FORKPOINT_SERVE: line });
+  async boot(
+    release: number,
+    isFresh: boolean,
+    isWanted: () => boolean,
+  ): Promise<{ made: MadeMold; source: string }> {
+    const isFirst = this.#tookFor !== release;
+    this.#tookFor = release;
+    const { from, keyOf, home, preflight } = this.#options;
+    if (from !== null && isFirst && !isFresh) {
+      const given = await readMold(home, from, preflight);
+      if (typeof given !== 'string') return await this.#taken(given, `the image ${from}`);
+      this.#options.log('warning', `the image ${from} cannot be used: ${given}; the program is started anew`);
+    }
+    const key = isFresh ? null : ((await keyOf?.()) ?? null);
+    if (key !== null && isFirst) {
+      const kept = await readKept(home, keptPath(home, key), preflight);
+      if (typeof kept !== 'string')
+        return await this.#taken(
+          kept,
+          `an earlier start, as nothing has changed since (${basename(kept.image)})`,
+        );
+    }
+    return { made: await this.#coldStart(key, isWanted), source: 'a cold start' };
+  }
+
+  async #taken(made: MadeMold, source: string): Promise<{ made: MadeMold; source: string }> {
+    for (const { wanted } of made.listening) await this.#addresses.hold(wanted);
+    return { made, source };
+  }
+
+  /** Starts the program, waits until it listens, and makes an image of it, with which it ends. */
+  async #coldStart(key: AppKey | null, isWanted: () => boolean): Promise<MadeMold> {
+    const plan = await this.#options.prepare({
+      FORKPOINT_SERVE: join(this.#directory, 'a'),
+      FORKPOINT_SERVE_ZEROS: this.#addresses.zeros.join(','),
+    });
     if (!isWanted()) throw new SupervisorError('ERR_FORKPOINT_ENDED', 'it was given up');
     const run = basename(dirname(plan));
-    const ready = new Promise<unknown>((resolve) => this.#onReady.set(run, resolve));
+    const ready = new Promise<Announcement>((resolve) => this.#onReady.set(run, resolve));
     const boot = spawn(this.#options.launcher, ['run', plan], { stdio: ['ignore', 'inherit', 'inherit'] });
     this.#boot = boot;
     const over = new Promise<string>((resolve) => {
@@ -87,29 +135,57 @@ export class Molds {
     const failed = over.then((how) => {
       throw new SupervisorError('ERR_FORKPOINT_ENDED', `the program ended ${how} before it listened`);
     });
+    const listening: Listening[] = [];
     try {
-      const listening = readPlaces(await Promise.race([ready, failed]));
-      for (const { wanted } of listening) this.#addresses.hold(wanted);
-      const image = this.#newPath();
-      const bytes = await this.#checkpoint(run, image, true);
+      const { places, reads } = await Promise.race([ready, failed]);
+      const known = this.#addresses.zeros.length;
+      listening.push(...readPlaces(places, this.#addresses.zeros));
+      // The program has a port that it was given by the kernel until it ends, and another start is given another one.
+      const hasZeros = this.#addresses.zeros.length > 0;
+      for (const { wanted } of listening)
+        if (!this.#addresses.zeros.slice(known).some((port) => 'port' in wanted && wanted.port === port))
+          await this.#addresses.hold(wanted);
+      const made = await this.#image(run, listening, { key: hasZeros ? null : key, reads });
       await over;
-      return { image, listening, bytes };
+      for (const { wanted } of listening) await this.#addresses.hold(wanted);
+      return made;
     } finally {
+      for (const { actual, wanted } of listening) if ('path' in wanted) rmSync(actual, { force: true });
       this.#onReady.delete(run);
       boot.kill('SIGKILL');
       failed.catch(() => undefined);
     }
   }
 
+  /** Makes the image of a cold start, at a place where the next start finds it when it has a key. */
+  async #image(
+    run: string,
+    listening: readonly Listening[],
+    { key, reads }: { key: AppKey | null; reads: readonly string[] },
+  ): Promise<MadeMold> {
+    const { home, command, cwd } = this.#options;
+    if (key === null) {
+      const image = this.#newPath();
+      return { image, listening, bytes: await this.#checkpoint(run, image, true), isKept: false };
+    }
+    const image = keptPath(home, key);
+    await mkdir(dirname(image), { recursive: true, mode: 0o700 });
+    const bytes = await this.#checkpoint(run, image, true);
+    await noteKept(home, image, { listening, reads, root: await projectRoot(command, cwd) });
+    await forgetOthers(home, key, new Set([...this.#made.values()].map((one) => one.image)));
+    return { image, listening, bytes, isKept: true };
+  }
+
   /** Makes an image of a worker, which was started from the image `from` and goes on. */
   async capture(run: string, from: number): Promise<MadeMold> {
     const image = this.#newPath();
     const bytes = await this.#checkpoint(run, image, false);
-    const listening = (this.#made.get(from)?.listening ?? []).map(({ wanted }) => ({
-      wanted,
-      port: wanted.port,
-    }));
-    return { image, listening, bytes };
+    const before = this.#made.get(from)?.listening ?? [];
+    const listening = before.map(async ({ wanted }) => {
+      const { actual } = await this.#addresses.hold(wanted);
+      return { wanted, actual };
+    });
+    return { image, listening: await Promise.all(listening), bytes, isKept: false };
   }
 
   // Not the number of the image: an attempt that was given up may still be under way.
@@ -121,18 +197,31 @@ export class Molds {
     const { runs, policy } = this.#options;
     const request = { to: image, cwd: this.#directory, stop, sync: false, timeoutMs: policy.captureMs };
     const answer = await askCheckpoint(await findRun(runs, run), request, { timeoutMs: policy.captureMs });
-    if (answer.outcome === 'done') return answer.sizes?.['total'] ?? 0;
-    throw new SupervisorError('ERR_FORKPOINT_ENGINE', answer.message ?? 'no image was made');
+    if (answer.outcome !== 'done')
+      throw new SupervisorError('ERR_FORKPOINT_ENGINE', answer.message ?? 'no image was made');
+    return answer.sizes?.['total'] ?? 0;
   }
 }
 
-function readPlaces(value: unknown): Listening[] {
+/** Ports that were asked for as 0 stay those of the first start. */
+function readPlaces(value: unknown, zeros: number[]): Listening[] {
   const list: unknown[] = Array.isArray(value) ? value : [];
-  return list.flatMap((one) => {
-    const { wanted, actual } = one as { wanted?: { port?: unknown; host?: unknown }; actual?: unknown };
-    const port = Number(actual);
-    if (typeof wanted?.port !== 'number' || !Number.isInteger(port)) return [];
+  let zero = 0;
+  return list.flatMap((one): Listening[] => {
+    const { wanted, actual } = one as {
+      wanted?: { port?: unknown; host?: unknown; path?: unknown };
+      actual?: unknown;
+    };
+    if (typeof actual !== 'string') return [];
+    if (typeof wanted?.path === 'string') {
+      // The program may have set it.
+      const mode = (lstatSync(actual, { throwIfNoEntry: false })?.mode ?? 0o755) & 0o777;
+      return [{ wanted: { path: wanted.path, mode }, actual }];
+    }
+    if (typeof wanted?.port !== 'number') return [];
     const host = typeof wanted.host === 'string' ? wanted.host : null;
-    return [{ wanted: { port: wanted.port === 0 ? port : wanted.port, host }, port }];
+    const port = wanted.port === 0 ? (zeros[zero] ??= Number(actual)) : wanted.port;
+    if (wanted.port === 0) zero++;
+    return [{ wanted: { port, host }, actual: `127.0.0.1:${actual}` }];
   });
 }

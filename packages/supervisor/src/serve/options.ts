@@ -1,4 +1,6 @@
+import type { PreflightOptions } from '@forkpoint/store';
 import type { ReforkPolicy } from '../refork/index.ts';
+import type { AppKey } from './kept.ts';
 
 /** What a re-forking server is made of. */
 export interface ServeOptions {
@@ -6,6 +8,13 @@ export interface ServeOptions {
   readonly name: string;
   readonly command: readonly string[];
   readonly policy: ReforkPolicy;
+  /** Where the program runs. */
+  readonly cwd: string;
+  /** The image that workers start from at first; null for a cold start or an image that was kept. */
+  readonly from: string | null;
+  /** Tells programs and states of their code apart; null when nothing is kept for the next start. */
+  readonly keyOf: (() => Promise<AppKey | null>) | null;
+  readonly preflight: PreflightOptions;
   /** The data directory, and where runs lie in it. */
   readonly home: string;
   readonly runs: string;

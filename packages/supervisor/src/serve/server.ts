@@ -31,6 +31,8 @@ export class ReforkServer {
   readonly #crew: Crew;
   #state: ReforkState;
   #attempt = 0;
+  /** Whether the next cold start has to be one, whatever is kept. */
+  #isFresh = false;
   /** Whether all workers have served at the same time: then the start is over. */
   #isComplete = false;
   #servers: Server[] = [];
@@ -76,7 +78,10 @@ export class ReforkServer {
 
   /** Lets an event happen. */
   feed(event: ReforkEvent): void {
-    if (event.type === 'reload' && this.#state.phase === 'serving') this.#history.reloads++;
+    if (event.type === 'reload' && this.#state.phase === 'serving') {
+      this.#history.reloads++;
+      this.#isFresh = event.isFresh === true;
+    }
     const [state, actions] = next(this.#state, event, performance.now());
     this.#state = state;
     for (const action of actions) this.#carryOut(action);
@@ -118,7 +123,7 @@ export class ReforkServer {
     switch (action.type) {
       case 'boot':
         return this.#make(action.mold, null, async (attempt) => {
-          return await this.#molds.boot(this.#path('a'), () => attempt === this.#attempt);
+          return await this.#molds.boot(action.release, this.#isFresh, () => attempt === this.#attempt);
         });
       case 'capture':
         return this.#capture(action.mold, action.worker);
@@ -148,23 +153,27 @@ export class ReforkServer {
     const from = currentMold(this.#state)?.id ?? -1;
     this.#make(mold, from, async () => {
       if (part === undefined) throw new SupervisorError('ERR_FORKPOINT_ENDED', 'the worker is gone');
-      return await this.#molds.capture(part.run, from);
+      return { made: await this.#molds.capture(part.run, from), source: `worker ${worker}` };
     });
   }
 
   /** Makes an image, and tells the policy unless that has given it up meanwhile. */
-  #make(mold: number, parent: number | null, make: (attempt: number) => Promise<MadeMold>): void {
+  #make(
+    mold: number,
+    parent: number | null,
+    make: (attempt: number) => Promise<{ made: MadeMold; source: string }>,
+  ): void {
     const attempt = ++this.#attempt;
     make(attempt).then(
-      (image) => {
+      ({ made, source }) => {
         if (attempt !== this.#attempt) {
-          this.#molds.discard(image);
+          this.#molds.discard(made);
           return;
         }
-        this.#molds.keep(mold, image);
-        this.feed({ type: 'made', bytes: image.bytes });
-        const made = this.#state.molds.find(({ id }) => id === mold);
-        if (made !== undefined) this.#history.made(made, parent);
+        this.#molds.keep(mold, made);
+        this.feed({ type: 'made', bytes: made.bytes, source });
+        const known = this.#state.molds.find(({ id }) => id === mold);
+        if (known !== undefined) this.#history.made(known, parent);
       },
       (error: unknown) => {
         const reason = error instanceof Error ? error.message : String(error);
@@ -191,7 +200,7 @@ export class ReforkServer {
     if (typeof message['run'] === 'string') Reflect.set(socket, RUN, message['run']);
     const run: unknown = Reflect.get(socket, RUN);
     if (typeof run !== 'string') return;
-    if (message['ready'] === true) this.#molds.ready(run, message['places']);
+    if (message['ready'] === true) this.#announced(run, message);
     const part = this.#crew.ofRun(run);
     if (part === undefined) return;
     part.line = socket;
@@ -202,6 +211,11 @@ export class ReforkServer {
     }
     if (message['drained'] === true) this.feed({ type: 'drained', worker: part.worker });
     if (typeof message['requests'] === 'number') this.#report(part);
+  }
+
+  #announced(run: string, { places, reads }: Readonly<Record<string, unknown>>): void {
+    const paths = Array.isArray(reads) ? reads.filter((one) => typeof one === 'string') : [];
+    this.#molds.ready(run, { places, reads: paths });
   }
 
   #report({ worker, told, usage }: Part): void {
