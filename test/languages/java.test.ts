@@ -74,6 +74,13 @@ describe('a program compiled against org.crac, on a stock JDK', () => {
     );
   });
 
+  test('org.crac’s management bean tells when the JVM was restored and how long ago', async () => {
+    const taken = await java(['-XX:CRaCCheckpointTo=bean', '-cp', classPath], 'CracApp', 'figures');
+    assert.deepEqual([taken.code, taken.stdout], [0, 'never restored -1 -1\n'], taken.stderr);
+    const restored = await person.finish(['restore', './bean'], LIMIT);
+    assert.deepEqual([restored.code, restored.stdout], [0, 'restored true true true\n'], restored.stderr);
+  });
+
   test('outside a pod it registers, and a checkpoint is not implemented', async () => {
     const { stdout } = await person
       .start([language('java'), '-cp', classPath, 'CracApp', 'runs'], LIMIT)

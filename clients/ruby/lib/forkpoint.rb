@@ -138,8 +138,16 @@ module Forkpoint
     def member
       return @member if @member
 
-      message = "this process runs outside forkpoint: start it with `forkpoint run -- #{RUBY_ENGINE == 'jruby' ? 'jruby' : 'ruby'} ...`"
-      raise CheckpointError.new('ERR_FORKPOINT_NO_RUNTIME', message)
+      raise CheckpointError.new('ERR_FORKPOINT_NO_RUNTIME', why_not)
+    end
+
+    def why_not
+      # In a pod, JRuby takes part by way of the Java client.
+      if RUBY_ENGINE == 'jruby' && !ENV['FORKPOINT_DIR'].to_s.empty?
+        return 'this JVM runs without the Java client: start it by `forkpoint run -- jruby ...`, without --no-preload'
+      end
+
+      "this process runs outside forkpoint: start it with `forkpoint run -- #{RUBY_ENGINE == 'jruby' ? 'jruby' : 'ruby'} ...`"
     end
 
     def join

@@ -89,11 +89,11 @@ test('what the user has decided about a JVM stays', () => {
 
 test('flags of a JVM that are unsafe are warned of, and a missing client', () => {
   const warned = adapt(
-    ['java', '-agentlib:jdwp=transport=dt_socket', '-XX:+UseLargePages', 'Main'],
+    ['java', '-agentlib:jdwp=transport=dt_socket', '-XX:+UseLargePages', '-XX:AllocateHeapAt=/tmp', 'Main'],
     java,
     at,
   );
-  assert.equal(warned.warnings.length, 2);
+  assert.equal(warned.warnings.length, 3);
   const without = adapt(['java', 'Main'], java, { ...at, lib: library(false) });
   assert.match(without.warnings.join(), /npm run build:java/);
   assert.deepEqual(without.command, ['java', '-XX:-UsePerfData', 'Main']);

@@ -9,6 +9,7 @@ import { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
 import { errnoOf, reasonOf } from './error.ts';
 import { PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { readRegular } from './read-file.ts';
+import { otherJdk } from './runtime-build.ts';
 import { slotProblem } from './ports.ts';
 
 /** A short word for what stands in the way of a restore. */
@@ -59,7 +60,7 @@ export async function preflight(image: string, options: PreflightOptions): Promi
     engineFindings(options, manifest),
     cpuFindings(manifest, options),
     planFindings(image, manifest),
-    Promise.all(manifest.files.map(fileFindings)).then((found) => found.flat()),
+    filesFindings(manifest),
     addressFindings(manifest),
     cwdFindings(manifest),
     pidFindings(manifest),
@@ -176,6 +177,15 @@ async function partFindings(image: string, parts: readonly PlanPart[]): Promise<
     }),
   );
   return found.flat();
+}
+
+/** A JDK of another build changes many files: what has happened is told first. */
+async function filesFindings(manifest: Manifest): Promise<Finding[]> {
+  const found = await Promise.all(manifest.files.map(fileFindings));
+  const changed = manifest.files.filter((_, index) => found[index]?.length !== 0).map(({ path }) => path);
+  const jdk = await otherJdk(manifest, changed);
+  const hint = 'Restore with the JDK that the image was taken with, or take the checkpoint again';
+  return [...(jdk === undefined ? [] : [{ kind: 'file' as const, message: jdk, hint }]), ...found.flat()];
 }
 
 async function fileFindings(file: ManifestFile): Promise<Finding[]> {

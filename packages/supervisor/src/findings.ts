@@ -93,11 +93,18 @@ function mappingFindings(pid: number): Resource[] {
       findings.set(path, {
         pid,
         kind: 'deleted-mapping',
-        what: `${name} is mapped but was deleted or replaced: restart the program`,
+        what: isNameless(name)
+          ? `${name} is mapped, a file that never had a name; a JVM has its heap in one with -XX:AllocateHeapAt: start it without`
+          : `${name} is mapped but was deleted or replaced: restart the program`,
       });
     }
   }
   return [...findings.values()];
+}
+
+/** The kernel shows a file that open(2) made with O_TMPFILE as `/#INODE` in its directory. */
+function isNameless(path: string): boolean {
+  return /\/#\d+$/.test(path);
 }
 
 const REFUSED: readonly (readonly [RegExp, string, string])[] = [

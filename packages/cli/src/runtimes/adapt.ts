@@ -52,6 +52,10 @@ const UNSAFE_JVM: readonly (readonly [RegExp, string])[] = [
     /^-XX:\+UseLargePages$/,
     'pages of hugetlbfs cannot be shared by clones, and each needs as many free ones',
   ],
+  [
+    /^-XX:AllocateHeapAt=/,
+    'the heap is in a file without a name (-XX:AllocateHeapAt), of which no checkpoint can be taken',
+  ],
   [/^-XX:\+UsePerfData$/, 'every clone needs the file in /tmp/hsperfdata_* that the JVM has mapped'],
   [
     /^-Xshare:dump$|^-XX:ArchiveClassesAtExit/,

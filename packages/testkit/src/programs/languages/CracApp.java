@@ -1,7 +1,11 @@
+import java.lang.management.ManagementFactory;
+import java.net.Socket;
+import java.net.SocketException;
 import java.util.Arrays;
 import org.crac.Context;
 import org.crac.Core;
 import org.crac.Resource;
+import org.crac.management.CRaCMXBean;
 
 /** A program that knows org.crac and nothing of forkpoint. `CracApp SCENARIO`. */
 public class CracApp {
@@ -29,7 +33,46 @@ public class CracApp {
     }
   }
 
+  /** Prints what the management bean says, by way of org.crac and of JMX. */
+  static void printFigures(long now) throws Exception {
+    CRaCMXBean bean = CRaCMXBean.getCRaCMXBean();
+    long time = bean.getRestoreTime();
+    Object asked = ManagementFactory.getPlatformMBeanServer().getAttribute(bean.getObjectName(), "RestoreTime");
+    boolean isNear = time > now - 60_000 && bean.getUptimeSinceRestore() < 60_000;
+    System.out.println(
+        time == -1
+            ? "never restored " + bean.getUptimeSinceRestore() + " " + asked
+            : "restored " + isNear + " " + (bean.getUptimeSinceRestore() >= 0) + " " + asked.equals(time));
+  }
+
+  /** Keeps a connection open over a checkpoint, and tells what becomes of it. */
+  static void talk(int port) throws Exception {
+    try (Socket socket = new Socket("127.0.0.1", port)) {
+      Core.checkpointRestore();
+      try {
+        socket.getOutputStream().write(1);
+        System.out.println("read " + socket.getInputStream().read());
+      } catch (SocketException error) {
+        System.out.println(error.getMessage());
+      }
+    }
+    try (Socket again = new Socket("127.0.0.1", port)) {
+      again.getOutputStream().write(1);
+      System.out.println("connected again " + again.getInputStream().read());
+    }
+  }
+
   public static void main(String[] args) throws Exception {
+    if (args[0].equals("figures")) {
+      printFigures(0);
+      Core.checkpointRestore();
+      printFigures(System.currentTimeMillis());
+      return;
+    }
+    if (args[0].equals("connected")) {
+      talk(Integer.parseInt(args[1]));
+      return;
+    }
     boolean fails = args[0].equals("fails");
     kept = new Hook[] {new Hook("a", false), new Hook("b", fails)};
     for (Hook hook : kept) Core.getGlobalContext().register(hook);

@@ -36,6 +36,7 @@ public class Draws {
               }
               other.put("value", ThreadLocalRandom.current().nextLong());
             });
+    thread.setDaemon(true);
     thread.start();
     Forkpoint.checkpointRestore(Path.of(args[0]));
     restored.countDown();

@@ -10,6 +10,12 @@ public final class Agent {
   public static void premain(String arguments, Instrumentation instrumentation) {
     if (System.getenv("FORKPOINT_DIR") == null) return;
     Opened.open(instrumentation);
+    try {
+      Management.define(instrumentation);
+    } catch (ReflectiveOperationException | java.io.IOException | LinkageError error) {
+      // org.crac then says -1 for both figures, as it does where there is no such bean.
+      Threads.report(error);
+    }
     Forkpoint.isImplemented();
   }
 }
