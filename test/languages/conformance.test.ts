@@ -4,7 +4,7 @@ import assert from 'node:assert/strict';
 import { existsSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson } from '@forkpoint/testkit';
+import { createPerson, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { clients } from './clients.ts';
 import type { Client } from './clients.ts';
@@ -18,6 +18,8 @@ interface Stage {
   readonly client: Client;
   /** Runs the subject in a pod to its end and returns what it printed. */
   readonly run: (...words: string[]) => Promise<string>;
+  /** Has a scenario that ends in an image run once, for whichever step comes first; returns what it printed. */
+  readonly image: (scenario: string) => Promise<string>;
   /** Restores an image to its end and returns what it printed. */
   readonly restore: (image: string, ...words: string[]) => Promise<string>;
   /** A path in the person's scratch directory that only this client uses. */
@@ -26,8 +28,8 @@ interface Stage {
 
 const lines = (...all: string[]): string => all.map((line) => `${line}\n`).join('');
 
-async function hooks({ run, restore, place }: Stage): Promise<void> {
-  assert.equal(await run('hooks', place('hooks')), lines('before c', 'before b', 'before a'));
+async function hooks({ image, restore, place }: Stage): Promise<void> {
+  assert.equal(await image('hooks'), lines('before c', 'before b', 'before a'));
   assert.equal(
     await restore(place('hooks'), '--env', 'FLAVOUR=mint', '--', 'x', 'y'),
     lines('after a', 'after b', 'after c', 'restored x,y mint'),
@@ -96,8 +98,8 @@ async function outside({ person, client, place }: Stage): Promise<void> {
   assert.deepEqual([restored.code, restored.stdout], [0, lines('after a', 'end')], restored.stderr);
 }
 
-async function unique({ run, restore, place }: Stage): Promise<void> {
-  await run('unique', place('unique'));
+async function unique({ image, restore, place }: Stage): Promise<void> {
+  await image('unique');
   const tokens = (text: string, kind: string): string[] =>
     text.split('\n').filter((line) => line.startsWith(kind));
   const clones = await Promise.all([restore(place('unique')), restore(place('unique'))]);
@@ -112,6 +114,22 @@ async function unique({ run, restore, place }: Stage): Promise<void> {
     await restore(place('unique'), '--no-reseed'),
   ];
   assert.deepEqual(tokens(one, 'token'), tokens(two, 'token'));
+}
+
+async function parked({ person, image, place }: Stage): Promise<void> {
+  const two = async (name: string): Promise<string[]> => {
+    await image(name);
+    const words = [nodeBinary(24), programPath('pooling.mjs'), 'client', join(person.scratch, place(name))];
+    const { code, stdout, stderr } = await person.start(words, LIMIT).end();
+    assert.equal(code, 0, stderr);
+    assert.match(stdout, /^parked \[true,true\]$/m, stdout);
+    return JSON.parse(/^said (.*)$/m.exec(stdout)?.[1] ?? '[]') as string[];
+  };
+  const said = lines('after a', 'after b', 'after c', 'restored x,y mint');
+  assert.deepEqual(await two('hooks'), [said, said]);
+  const drawn = (await two('unique')).flatMap((text) => text.trim().split('\n'));
+  assert.equal(drawn.length, 44);
+  assert.equal(new Set(drawn).size, 44);
 }
 
 async function forks({ run }: Stage): Promise<void> {
@@ -157,6 +175,10 @@ const STEPS: readonly (readonly [string, (stage: Stage) => Promise<void>])[] = [
   ['relative, absolute and default destinations, and the one of a restore', destinations],
   ['a checkpoint asked for from outside runs the hooks', outside],
   ['clones draw different numbers, and the same ones with --no-reseed', unique],
+  [
+    'a clone that stands ready in a pool is handed over with arguments, variables and its own numbers',
+    parked,
+  ],
   ['three children, then another one, each with its own numbers and its true exit code', forks],
   ['outside a pod it registers, and says that there is no runtime', withoutPod],
 ];
@@ -171,13 +193,14 @@ describe('every client', { concurrency: 2 }, () => {
   for (const client of subjects) {
     describe(`client ${client.name}`, () => {
       let person: Person;
+      const images = new Map<string, Promise<string>>();
       before(() => {
         person = createPerson();
       });
       after(async () => await person.leave());
       for (const [name, step] of STEPS) {
         test(`${client.name}: ${name}`, async () => {
-          await step(stageOf(person, client));
+          await step(stageOf(person, client, images));
           succeeded.add(`${client.name}: ${name}`);
         });
       }
@@ -185,18 +208,25 @@ describe('every client', { concurrency: 2 }, () => {
   }
 });
 
-function stageOf(person: Person, client: Client): Stage {
+function stageOf(person: Person, client: Client, images: Map<string, Promise<string>>): Stage {
   const end = async (words: readonly string[]): Promise<string> => {
     const { code, stdout, stderr } = await person.finish(words, LIMIT);
     assert.equal(code, 0, `${words.join(' ')}: ${stdout}${stderr}`);
     return stdout;
   };
+  const run = (...words: string[]): Promise<string> => end(['run', '--', ...client.subject, ...words]);
+  const place = (name: string): string => `./${client.name.replaceAll(/\W/g, '')}-${name}`;
   return {
     person,
     client,
-    run: (...words) => end(['run', '--', ...client.subject, ...words]),
+    run,
+    image: (scenario) => {
+      const taken = images.get(scenario) ?? run(scenario, place(scenario));
+      images.set(scenario, taken);
+      return taken;
+    },
     restore: (image, ...words) => end(['restore', image, ...words]),
-    place: (name) => `./${client.name.replaceAll(/\W/g, '')}-${name}`,
+    place,
   };
 }
 

@@ -17,10 +17,11 @@ from dataclasses import dataclass
 from typing import Any, Callable, Dict, Optional, Sequence, Tuple, TypeVar, Union
 
 from . import _reseed
+from ._context import Context
 from ._errors import CheckpointError, ForkpointError, RestoreError
 from ._fork import Channel, ChannelClosed, Child, Forked
 from ._hooks import Function, Registry
-from ._member import Context, Member
+from ._member import Member
 
 __all__ = [
     "Channel",

@@ -4,7 +4,7 @@ import json
 import os
 import shutil
 import time
-from typing import Any, Dict, Optional
+from typing import Any, Dict, Optional, Tuple
 
 from ._errors import ForkpointError
 from ._gil import close_file, open_file, read_some, write_all
@@ -124,16 +124,8 @@ class Control:
         for _ in range(EMPTY_OPENS_MAX):
             fifo = open_file(self.outcome, os.O_RDONLY)
             try:
-                data = b""
-                while b"\n" not in data:
-                    chunk = read_some(fifo, 65536)
-                    if chunk == b"":
-                        break
-                    data += chunk
-                    if len(data) > LINE_MAX:
-                        raise ForkpointError("ERR_FORKPOINT_PROTOCOL", f"a line of more than {LINE_MAX} bytes")
-                line, found, rest = data.partition(b"\n")
-                if not found:
+                line, rest = _read_line(fifo)
+                if line is None:
                     # A writer that died without a line; the next one may say something.
                     continue
                 answer = parse_answer(line)
@@ -146,12 +138,40 @@ class Control:
                 close_file(fifo)
         raise ForkpointError("ERR_FORKPOINT_PROTOCOL", f"no line came on {self.outcome}")
 
+    def block_for_assignment(self) -> Fields:
+        """
+        Blocks a parked clone until it is handed over, and returns the line. Whoever parks it opens and closes the FIFO without
+        a word to see whether it stands there. No other Python thread runs meanwhile.
+        """
+        while True:
+            fifo = open_file(os.path.join(os.path.dirname(self.outcome), "assign"), os.O_RDONLY)
+            try:
+                line, _ = _read_line(fifo)
+            finally:
+                close_file(fifo)
+            if line is not None:
+                return json.loads(line)  # type: ignore[no-any-return]
+
     def _json(self, name: str) -> Fields:
         with open(os.path.join(self.directory, name), encoding="utf-8") as file:
             value = json.load(file)
         if not isinstance(value, dict):
             raise ForkpointError("ERR_FORKPOINT_PROTOCOL", f"{name} is not an object")
         return value
+
+
+def _read_line(fifo: int) -> Tuple[Optional[bytes], bytes]:
+    """Returns a line, or None when the writer closed without one, and what stood behind it."""
+    data = b""
+    while b"\n" not in data:
+        chunk = read_some(fifo, 65536)
+        if chunk == b"":
+            return None, b""
+        data += chunk
+        if len(data) > LINE_MAX:
+            raise ForkpointError("ERR_FORKPOINT_PROTOCOL", f"a line of more than {LINE_MAX} bytes")
+    line, _, rest = data.partition(b"\n")
+    return line, rest
 
 
 def parse_answer(line: bytes) -> Fields:

@@ -10,14 +10,15 @@ import sys
 import threading
 import time
 import traceback
-from dataclasses import dataclass, field
-from typing import Any, Callable, Coroutine, Dict, Generator, List, Optional, Tuple
+from typing import Any, Callable, List, Optional
 
 from . import _fork, _reseed
+from ._context import Context
 from ._control import Control, Fields
 from ._errors import CheckpointError, ForkpointError, RestoreError
 from ._gil import no_switch
 from ._hooks import Registry, hook_of
+from ._steps import Steps, current, run, run_async
 
 #: Seconds for the worker to look at the program, behind other checkpoints that may still be written.
 PREPARE_LIMIT = 600.0
@@ -26,39 +27,6 @@ PUBLISH_LIMIT = 1800.0
 #: Seconds for the answer to a request that was cancelled here.
 CANCEL_LIMIT = 5.0
 LONGEST_POLL = 0.02
-
-
-@dataclass(frozen=True)
-class Context:
-    """Who this run is. ``image`` and ``parent_id`` are None in a program that was not restored."""
-
-    id: str = ""
-    image: Optional[str] = None
-    parent_id: Optional[str] = None
-    generation: int = 0
-    index: Optional[int] = None
-    args: Tuple[str, ...] = ()
-    env: Dict[str, str] = field(default_factory=dict)
-    elapsed_ms: float = 0
-
-    @staticmethod
-    def of(fields: Fields) -> "Context":
-        env = fields.get("env")
-        args = fields.get("args")
-        return Context(
-            id=str(fields.get("id") or ""),
-            image=fields.get("image"),
-            parent_id=fields.get("parentId"),
-            generation=int(fields.get("generation") or 0),
-            index=fields.get("index"),
-            args=tuple(args) if isinstance(args, list) else (),
-            env=dict(env) if isinstance(env, dict) else {},
-            elapsed_ms=float(fields.get("elapsedMs") or 0),
-        )
-
-
-#: A round is written once, as a generator that yields what has to be waited for: an awaitable, or seconds of sleep.
-Steps = Generator[Any, Any, Any]
 
 
 class Member:
@@ -100,10 +68,10 @@ class Member:
     # --- asking ---
 
     def fork(self, options: Fields) -> _fork.Forked:
-        return _run(self._fork(options))  # type: ignore[no-any-return]
+        return run(self._fork(options))  # type: ignore[no-any-return]
 
     async def fork_async(self, options: Fields) -> _fork.Forked:
-        return await _run_async(self._fork(options))  # type: ignore[no-any-return]
+        return await run_async(self._fork(options))  # type: ignore[no-any-return]
 
     def _fork(self, options: Fields) -> Steps:
         name = f"fork-{os.urandom(6).hex()}.sock"
@@ -128,13 +96,13 @@ class Member:
         return _fork.Forked("parent", None, children, errors)
 
     def request(self, options: Fields) -> Fields:
-        return _run(self._request(options))
+        return run(self._request(options))
 
     async def request_async(self, options: Fields) -> Fields:
-        return await _run_async(self._request(options))
+        return await run_async(self._request(options))
 
     def _request(self, options: Fields, answered: Optional[Callable[[Fields], None]] = None) -> Steps:
-        owner = _current()
+        owner = current()
         if self._round_owner == owner:
             raise CheckpointError(
                 "ERR_FORKPOINT_NESTED", "a checkpoint was asked for while the hooks of another one run"
@@ -167,7 +135,7 @@ class Member:
                 self._round_owner = None
         deferred, self._deferred = self._deferred, None
         if deferred is not None:
-            _run(self._answer(deferred))
+            run(self._answer(deferred))
 
     def _prepare(self, options: Fields, owner: object) -> Steps:
         """Lets the worker look at the program while it runs; raises what it found."""
@@ -284,6 +252,10 @@ class Member:
             is_renewed = answer["outcome"] == "restored" and answer.get("reseed") is not False
             if is_renewed:
                 errors += _reseed.process()
+            if answer["outcome"] == "restored" and (answer.get("fork") or {}).get("parked") is True:
+                assigned = self.control.block_for_assignment()
+                env = {**(answer.get("env") or {}), **(assigned.get("env") or {})}
+                answer = {**answer, "args": assigned.get("args"), "env": env}
         if is_renewed:
             errors += _reseed.registered()
         if answer["outcome"] == "restored":
@@ -334,18 +306,18 @@ class Member:
                 loop: Optional[asyncio.AbstractEventLoop] = asyncio.get_running_loop()
             except RuntimeError:
                 loop = None
-            if loop is None and self._round_owner == _current():
+            if loop is None and self._round_owner == current():
                 self._deferred = name
             elif loop is None:
-                _run(self._answer(name))
+                run(self._answer(name))
             else:
-                _tasks.append(loop.create_task(_run_async(self._answer(name))))
+                _tasks.append(loop.create_task(run_async(self._answer(name))))
                 loop.call_soon_threadsafe(lambda: None)
         except Exception:
             _warn()
 
     def _answer(self, ask: str) -> Steps:
-        owner = _current()
+        owner = current()
         yield from self._take_round(owner)
         try:
             answer, errors = yield from self._round(ask)
@@ -366,70 +338,6 @@ class Member:
 
 
 _tasks: List["asyncio.Task[Any]"] = []
-
-
-def _current() -> object:
-    """Who asks: the running task, else the thread."""
-    try:
-        task = asyncio.current_task()
-    except RuntimeError:
-        task = None
-    return task if task is not None else threading.get_ident()
-
-
-def _run(steps: Steps) -> Any:
-    """Runs a round in this thread."""
-    result: Any = None
-    error: Optional[BaseException] = None
-    while True:
-        try:
-            step = steps.send(result) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return end.value
-        result, error = None, None
-        if isinstance(step, float):
-            time.sleep(step)
-            continue
-        try:
-            result = _run_awaitable(step)
-        except Exception as thrown:
-            error = thrown
-
-
-def _run_awaitable(awaitable: Any) -> Any:
-    """Runs an asynchronous hook of a synchronous caller in an event loop of its own."""
-    try:
-        asyncio.get_running_loop()
-    except RuntimeError:
-        return asyncio.run(_as_coroutine(awaitable))
-    if inspect.iscoroutine(awaitable):
-        awaitable.close()
-    raise RuntimeError(
-        "there are asynchronous hooks and an event loop runs in this thread: await forkpoint.checkpoint_async() instead"
-    )
-
-
-async def _run_async(steps: Steps) -> Any:
-    """Runs a round in a task."""
-    result: Any = None
-    error: Optional[BaseException] = None
-    while True:
-        try:
-            step = steps.send(result) if error is None else steps.throw(error)
-        except StopIteration as end:
-            return end.value
-        result, error = None, None
-        try:
-            result = await asyncio.sleep(step) if isinstance(step, float) else await step
-        except Exception as thrown:
-            error = thrown
-
-
-def _as_coroutine(awaitable: Any) -> Coroutine[Any, Any, Any]:
-    async def wait() -> Any:
-        return await awaitable
-
-    return wait()
 
 
 def _failure(answer: Fields, errors: List[BaseException]) -> CheckpointError:

@@ -133,6 +133,23 @@ module Forkpoint
       raise Error.new('ERR_FORKPOINT_PROTOCOL', "no line came on #{outcome}")
     end
 
+    # Blocks a parked clone until it is handed over, and returns the answer with the arguments and variables that came. Whoever
+    # parks it opens and closes the FIFO without a word to see whether it stands there.
+    def block_for_assignment(answer)
+      loop do
+        fifo = Calls.open(File.join(@member, 'assign'), File::RDONLY)
+        begin
+          line, = read_line(fifo)
+        ensure
+          Calls.close(fifo)
+        end
+        next unless line
+
+        assigned = JSON.parse(line)
+        return answer.merge('args' => assigned['args'], 'env' => (answer['env'] || {}).merge(assigned['env'] || {}))
+      end
+    end
+
     private
 
     def outcome

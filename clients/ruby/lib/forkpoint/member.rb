@@ -152,7 +152,8 @@ module Forkpoint
       @control.send_request({ 'op' => 'ready', 'pid' => @pid }.merge(ask ? { 'ask' => ask } : {}))
       answer = @control.block_for_answer
       @reseed_failures = answer['outcome'] == 'restored' && answer['reseed'] != false ? Reseed.process : []
-      answer
+      is_parked = answer['outcome'] == 'restored' && (answer['fork'] || {})['parked'] == true
+      is_parked ? @control.block_for_assignment(answer) : answer
     end
 
     def wake(answer, errors)

@@ -4,7 +4,7 @@ import type { HostOptions } from './types.ts';
 
 /** What a pool holds, and within which bounds. */
 export interface PoolOptions extends HostOptions {
-  /** A name in the store or a path; of a Node.js program, taken with the library (not `--uncoordinated`). */
+  /** A name in the store or a path; of a program of Node.js, Java, Python or Ruby that had loaded its client; not taken with `--uncoordinated`. */
   readonly image: string;
   /** Clones that stand ready; 2 by default, at most 1000. */
   readonly size?: number | undefined;

@@ -36,7 +36,7 @@ export async function createPool(options: PoolOptions): Promise<Pool> {
   const fifos = blocked.map((path) => path.replace(/outcome$/, 'assign'));
   if (fifos.length === 0 || fifos.includes('assign')) {
     throw new SupervisorError('ERR_FORKPOINT_POOL', `nothing in ${image} can stand still after a restore`, {
-      hint: 'images of a pool are of Node.js programs that were not taken with --uncoordinated',
+      hint: 'images of a pool are of programs that had loaded forkpoint’s client (Node.js, Java, Python, Ruby), taken without --uncoordinated',
     });
   }
   return new ClonePool({

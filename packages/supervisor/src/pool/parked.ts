@@ -125,6 +125,6 @@ function openWriter(path: string): number | undefined {
 function notThere(child: ForkedChild, limitMs: number, hasEnded: boolean): SupervisorError {
   const how = hasEnded ? 'ended' : `did not stand still within ${limitMs} ms`;
   return new SupervisorError('ERR_FORKPOINT_POOL', `the clone ${child.id} ${how} after its restore`, {
-    hint: 'images of a pool are of Node.js programs that were not taken with --uncoordinated',
+    hint: 'images of a pool are of programs that had loaded forkpoint’s client (Node.js, Java, Python, Ruby), taken without --uncoordinated',
   });
 }

@@ -2,6 +2,7 @@
 import { readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { createInterface } from 'node:readline';
+import { text } from 'node:stream/consumers';
 import { createPool } from '../../../forkpoint/dist/host.mjs';
 
 const [scenario, image] = process.argv.slice(2);
@@ -82,6 +83,20 @@ const scenarios = {
     const broken = await open({ size: 1, listen: { nothing: '1' } });
     say('broken', await broken.ready().catch(({ message }) => message));
     await broken.close();
+  },
+  /** What two clones print that stood ready and were given the same. */
+  async client() {
+    const pool = await open({ size: 2 });
+    await pool.ready();
+    const clones = await Promise.all(
+      [1, 2].map(() => pool.acquire({ args: ['x', 'y'], env: { FLAVOUR: 'mint' } })),
+    );
+    say(
+      'parked',
+      clones.map(({ wasParked }) => wasParked),
+    );
+    say('said', await Promise.all(clones.map(({ stdout }) => text(stdout))));
+    await pool.close();
   },
   async killed() {
     const pool = await open({ size: 1 });

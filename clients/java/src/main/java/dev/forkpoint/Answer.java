@@ -1,5 +1,6 @@
 package dev.forkpoint;
 
+import java.util.LinkedHashMap;
 import java.util.Map;
 
 /** One line of an outcome FIFO. */
@@ -26,6 +27,21 @@ record Answer(Map<String, Object> fields) {
 
   boolean isReseeded() {
     return !Boolean.FALSE.equals(fields.get("reseed"));
+  }
+
+  /** Whether this clone stands still until somebody needs it. */
+  boolean isParked() {
+    return Boolean.TRUE.equals(Json.object(fields.get("fork")).get("parked"));
+  }
+
+  /** This answer with the arguments and variables with which a parked clone is handed over. */
+  Answer assigned(Map<String, Object> line) {
+    Map<String, Object> env = new LinkedHashMap<>(Json.object(fields.get("env")));
+    env.putAll(Json.object(line.get("env")));
+    Map<String, Object> all = new LinkedHashMap<>(fields);
+    all.put("args", line.get("args"));
+    all.put("env", env);
+    return new Answer(all);
   }
 
   Self self() {

@@ -148,6 +148,19 @@ final class Control {
     throw new ForkpointException("ERR_FORKPOINT_PROTOCOL", "no line came on " + outcome());
   }
 
+  /**
+   * Blocks a parked clone until it is handed over, and returns the line. Whoever parks it opens and closes the FIFO without a word
+   * to see whether it stands there.
+   */
+  Map<String, Object> blockForAssignment() throws IOException {
+    for (; ; ) {
+      try (FileInputStream stream = new FileInputStream(member.resolve("assign").toFile())) {
+        String line = line(stream);
+        if (line != null) return Json.parseObject(line);
+      }
+    }
+  }
+
   private Path outcome() {
     return member.resolve("outcome");
   }

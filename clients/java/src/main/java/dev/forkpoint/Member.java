@@ -226,8 +226,6 @@ final class Member {
   private void wake(Answer answer, RestoreException failures) {
     Nursery.abandon();
     self = answer.self();
-    restoreTime = System.currentTimeMillis();
-    restoredAtNanos = System.nanoTime();
     isReseeded = answer.isReseeded();
     restores++;
     lastAsk = "";
@@ -235,6 +233,11 @@ final class Member {
         List.of(
             () -> {
               if (answer.isReseeded()) Reseed.process();
+            },
+            () -> {
+              if (answer.isParked()) self = answer.assigned(control.blockForAssignment()).self();
+              restoreTime = System.currentTimeMillis();
+              restoredAtNanos = System.nanoTime();
             },
             () -> Environment.change(self.env()),
             () -> answer.properties().forEach(System::setProperty),
