@@ -164,38 +164,35 @@ describe('JDK-8339663 again, with compression: images over each other on one pat
       const { run, port } = await startServer(person);
       const path = join(person.scratch, 'one-path');
       await person.json(['checkpoint', run.id, path]);
+      // Every restore lives to the end, whatever comes to lie at the path that it was restored from.
       const first = await restoreAnywhere(person, path);
-      const sources = [
-        { id: run.id, port },
-        { id: first.run.id, port: first.port },
-      ];
-      const forms: readonly (readonly string[])[] = [
-        [],
-        ['--no-link'],
-        ['--compress'],
-        ['--no-link', '--compress'],
-      ];
-      const kinds = sources.flatMap((source) => forms.map((flags) => ({ source, flags })));
-      const alive = new Map<string, { port: number; count: number }>();
-      let random = seed;
-      for (let round = 0; round < 25; round++) {
-        random = (random * 1_103_515_245 + 12_345) % 2 ** 31;
-        const kind = kinds[random % kinds.length];
-        assert.ok(kind !== undefined);
-        const { source, flags } = kind;
+      const alive = [{ id: first.run.id, port: first.port, count: await hits(first.port), generation: 1 }];
+      for (const [round, kind] of kindsInOrder(seed).entries()) {
+        // An incremental image is one of a restored program: of the newest, so that generations come to lie on each other.
+        const source = kind.isIncremental ? alive.at(-1) : { id: run.id, port, count: 0, generation: 0 };
+        assert.ok(source !== undefined);
         const count = await hits(source.port);
-        await person.json(['checkpoint', source.id, path, ...flags]);
-        if (random % 5 === 0)
-          await person.json([flags.includes('--compress') ? 'decompress' : 'compress', path]);
+        source.count = count;
+        const taken = (await person.json(['checkpoint', source.id, path, ...kind.flags])) as Taken;
+        assert.equal(taken.generation, source.generation);
+        if (kind.isTurned)
+          await person.json([kind.flags.includes('--compress') ? 'decompress' : 'compress', path]);
         const restored = await restoreAnywhere(person, path);
-        assert.equal(await hits(restored.port), count + 1, `round ${round}: ${flags.join(' ')}`);
-        const key = `${source.id} ${flags.join(' ')}`;
-        const before = alive.get(key);
-        if (before !== undefined) assert.equal(await hits(before.port), before.count + 1);
-        alive.set(key, { port: restored.port, count: count + 1 });
+        assert.equal(await hits(restored.port), count + 1, `round ${round}: ${JSON.stringify(kind)}`);
+        alive.push({
+          id: restored.run.id,
+          port: restored.port,
+          count: count + 1,
+          generation: source.generation + 1,
+        });
+        for (const one of alive) assert.equal(await hits(one.port), ++one.count, `round ${round}: ${one.id}`);
       }
-      for (const { port: old, count } of alive.values()) assert.ok((await hits(old)) > count);
-      assert.match(await fetchText(first.port, '/item/19999'), /value 19999/);
+      assert.equal(alive.length, 26);
+      assert.ok(
+        alive.some(({ generation }) => generation >= 3),
+        'no chain of images',
+      );
+      for (const one of alive) assert.match(await fetchText(one.port, '/item/19999'), /value 19999/);
       assert.deepEqual(
         readdirSync(person.scratch).filter((name) => name.includes('.tmp')),
         [],
@@ -205,6 +202,41 @@ describe('JDK-8339663 again, with compression: images over each other on one pat
     }
   });
 });
+
+interface Taken {
+  readonly generation: number;
+}
+
+/** A way to take an image. */
+interface Kind {
+  readonly isIncremental: boolean;
+  readonly flags: readonly string[];
+  /** Whether the image is compressed, or decompressed, where it lies. */
+  readonly isTurned: boolean;
+}
+
+/** Returns every kind at least three times, 25 in all, in an order that depends on the seed. */
+function kindsInOrder(seed: number): Kind[] {
+  const forms = [[], ['--no-link'], ['--compress'], ['--no-link', '--compress']];
+  const kinds = [false, true].flatMap((isIncremental) => forms.map((flags) => ({ isIncremental, flags })));
+  const random = randomFrom(seed);
+  return Array.from({ length: 25 }, (_, index) => kinds[index % kinds.length])
+    .filter((kind) => kind !== undefined)
+    .map((kind) => ({ kind: { ...kind, isTurned: random() < 0.2 }, at: random() }))
+    .sort((a, b) => a.at - b.at)
+    .map(({ kind }) => kind);
+}
+
+/** Returns numbers from 0 up to 1 (xorshift; the lowest bits of a linear generator repeat after a few). */
+function randomFrom(seed: number): () => number {
+  let state = seed | 1;
+  return () => {
+    state ^= state << 13;
+    state ^= state >>> 17;
+    state ^= state << 5;
+    return (state >>> 0) / 2 ** 32;
+  };
+}
 
 async function hits(port: number): Promise<number> {
   return (JSON.parse(await fetchText(port, '/')) as { hits: number }).hits;
