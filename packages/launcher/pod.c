@@ -330,10 +330,15 @@ void inner_main(struct run *run) {
   for (int fd = 0; fd < 3; fd++)
     if (run->stdio[fd].outer >= 0) close(run->stdio[fd].outer);
   mount_pod(run);
-  sigset_t all;
+  sigset_t all, read;
   sigfillset(&all);
   sigprocmask(SIG_SETMASK, &all, NULL);
-  pod.signals = signalfd(-1, &all, SFD_CLOEXEC | SFD_NONBLOCK);
+  // What is read is handed on to the program. These two come of the launcher's own writes, to a worker that was killed or to
+  // its log, and are none of the program's: blocked as they are, they do nothing.
+  sigfillset(&read);
+  sigdelset(&read, SIGPIPE);
+  sigdelset(&read, SIGXFSZ);
+  pod.signals = signalfd(-1, &read, SFD_CLOEXEC | SFD_NONBLOCK);
   if (pod.signals < 0) fail(EXIT_OURS, "signalfd failed:");
   // From here on the link tells of the outer launcher's death, and leaves time to clean up.
   prctl(PR_SET_PDEATHSIG, 0);

@@ -35,6 +35,7 @@ struct pod {
   // CRIU under way.
   pid_t criu;
   long long criu_started, criu_deadline;
+  int asker_gone;  // whoever asked from outside has given it up
   int criu_given_up;  // its result is of no use; it only has to let the program go
   int stopped;  // a dump has left the program stopped
   int taken[SCM_FDS_MAX];  // the program's descriptors that its children shall have
@@ -79,6 +80,7 @@ void tell_worker(const char *key, size_t count, char **fields);
 void add_waiting(const char *path);
 void read_worker(void);
 void worker_ended(int status);
+void give_up_request(const char *line);
 void dump_is_late(void);
 void end_group_of(pid_t criu);
 void dump_ended(const char *status);

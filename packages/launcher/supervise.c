@@ -134,6 +134,8 @@ static void handle_request(char *line) {
     warn("a request without `op` is ignored: %.200s", line);
   } else if (strcmp(op, "join") == 0) {
     if (pid > 0) make_member(pid);
+  } else if (strcmp(op, "cancel") == 0 && pid == 0) {
+    give_up_request(line);
   } else if (strcmp(op, "ready") == 0 || strcmp(op, "cancel") == 0) {
     if (pod.worker != 0) {
       note_asker(op, pid);

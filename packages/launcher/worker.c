@@ -70,6 +70,7 @@ void start_worker(char *request) {
     warn("cannot start a worker:");
     return;
   }
+  pod.asker_gone = 0;
   pod.worker = fork();
   if (pod.worker == 0) worker_main(pod.run, in[0], out[1]);
   close(in[0]);
@@ -85,6 +86,8 @@ void add_waiting(const char *path) {
   if (pod.waits < QUEUE_MAX) pod.waiting[pod.waits++] = must(strdup(path));
 }
 
+static void give_up_dump(void);
+
 static void start_dump(const struct record *record) {
   long limit = record->count > 0 ? atol(record->field[0]) : 0;
   pod.criu_given_up = 0;
@@ -98,6 +101,8 @@ static void start_dump(const struct record *record) {
   pod.criu_started = now_ms(CLOCK_MONOTONIC);
   pod.criu_deadline = pod.criu_started + (limit > 0 ? limit : pod.run->timeout_ms);
   for (size_t i = 0; i < record->count; i++) pod.stopped |= strcmp(record->field[i], "--leave-stopped") == 0;
+  // The worker may have asked for it before it heard.
+  if (pod.asker_gone) give_up_dump();
 }
 
 // Ends what a CRIU that has gone has started, and reaps it: the next worker must not find it in the pod.
@@ -185,6 +190,8 @@ static void obey_worker(const struct record *record) {
     for (size_t i = 0; i < record->count; i++)
       if (atol(field[i]) > 1) kill((pid_t)atol(field[i]), SIGCONT);
     pod.stopped = 0;
+  } else if (strcmp(record->key, "answered") == 0) {
+    pod.ask[0] = 0;
   } else if (strcmp(record->key, "linger") == 0) {
     pod.lingering = 1;
   } else if (strcmp(record->key, "stop") == 0) {
@@ -222,17 +229,43 @@ void read_worker(void) {
   memmove(pod.buffer, pod.buffer + used, pod.buffered);
 }
 
-// A command outside waits for a file of its own; the worker writes it, unless it died.
-static void answer_outside(int status) {
-  char line[256], *path = join(pod.run->dir, "/results/", pod.ask, ".json", NULL), *draft = join(path, ".new", NULL);
-  snprintf(line, sizeof line, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_WORKER\",\"message\":"
-           "\"The checkpoint worker ended early (status %d); nothing was changed.\"}\n", status);
-  if (pod.ask[0] != 0 && status != 0 && access(path, F_OK) != 0 &&
-      (write_file(draft, line, strlen(line), O_CREAT | O_TRUNC) != 0 || rename(draft, path) != 0))
+// A command outside waits for a file of its own, of which the name is what it asked with.
+static void answer_file(const char *ask, const char *line) {
+  char *path = join(pod.run->dir, "/results/", ask, ".json", NULL), *draft = join(path, ".new", NULL);
+  if (access(path, F_OK) != 0 && (write_file(draft, line, strlen(line), O_CREAT | O_TRUNC) != 0 || rename(draft, path) != 0))
     warn("cannot write %s:", path);
-  pod.ask[0] = 0;
   free(path);
   free(draft);
+}
+
+// The worker writes the answer and says so, unless it died.
+static void answer_outside(int status) {
+  char line[256];
+  snprintf(line, sizeof line, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_WORKER\",\"message\":"
+           "\"The checkpoint worker ended early (status %d); nothing was changed.\"}\n", status);
+  if (pod.ask[0] != 0 && status != 0) answer_file(pod.ask, line);
+  pod.ask[0] = 0;
+}
+
+// Whoever asked from outside has given up. A request that waits is taken back; the worker that has it is told, and CRIU lets
+// the program go. What was done before is answered as ever.
+void give_up_request(const char *line) {
+  char ask[sizeof pod.ask], other[sizeof pod.ask];
+  if (json_string(line, "ask", ask, sizeof ask) != 0 || ask[0] == 0 || strchr(ask, '/') != NULL) return;
+  if (pod.worker != 0 && strcmp(pod.ask, ask) == 0) {
+    pod.asker_gone = 1;
+    tell_worker("give-up", 0, NULL);
+    if (pod.criu != 0 && !pod.criu_given_up) give_up_dump();
+    return;
+  }
+  for (size_t i = 0; i < pod.queued; i++) {
+    if (json_integer(pod.queue[i], "pid") != 0 || json_string(pod.queue[i], "ask", other, sizeof other) != 0 || strcmp(ask, other) != 0) continue;
+    free(pod.queue[i]);
+    memmove(pod.queue + i, pod.queue + i + 1, (--pod.queued - i) * sizeof *pod.queue);
+    answer_file(ask, "{\"v\":1,\"outcome\":\"failed\",\"code\":\"ERR_FORKPOINT_CANCELLED\",\"message\":"
+                     "\"The checkpoint was given up before it began.\"}\n");
+    return;
+  }
 }
 
 // What is left to do for a worker that has ended, once CRIU has too: the next worker must not find that in the pod.

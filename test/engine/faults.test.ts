@@ -1,5 +1,6 @@
 import assert from 'node:assert/strict';
 import {
+  appendFileSync,
   chownSync,
   existsSync,
   lstatSync,
@@ -157,6 +158,26 @@ describe('when a checkpoint fails', () => {
     await person.json(['checkpoint', id, './lost']);
     assert.deepEqual(leftovers(person.scratch), [], 'the next checkpoint cleans up');
     assert.equal(await beat(person, id), digest);
+    await person.finish(['kill', id]);
+  });
+
+  test('because the worker is killed right when the launcher has something to tell it, the program hears of no SIGPIPE', async () => {
+    // Node.js ignores that signal; most programs die of it.
+    const id = await detach(person, ['sleep', '600']);
+    const outside = person.forkpoint(['checkpoint', id, './told']);
+    const worker = await helperOf(person, id, /worker\.cjs/);
+    process.kill(worker, 'SIGSTOP');
+    const launcher = launcherOf(person, id);
+    process.kill(launcher, 'SIGSTOP');
+    process.kill(worker, 'SIGKILL');
+    const next = { v: 1, op: 'checkpoint', pid: 0, ask: 'next', to: './next', cwd: person.scratch };
+    appendFileSync(join(person.home, 'runs', id, 'ctl/request'), `${JSON.stringify(next)}\n`);
+    process.kill(launcher, 'SIGCONT');
+    failed(await outside.end(), /worker ended early/, 3);
+    const answer = join(person.home, 'runs', id, 'results/next.json');
+    await eventually(() => existsSync(answer) || undefined, 'the answer to the next request');
+    assert.match(readFileSync(answer, 'utf8'), /"outcome":"done"/);
+    assert.equal((await living(person)).find((run) => run.id === id)?.processes.length, 1);
     await person.finish(['kill', id]);
   });
 

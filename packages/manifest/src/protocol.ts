@@ -79,7 +79,9 @@ export function parseRequest(line: string): Request {
   }
   try {
     const request: Request = { ...needed(value, ''), ...partial(optional)(value, '') };
-    if (!['checkpoint', 'fork', 'join'].includes(request.op) && request.pid === 0) {
+    // Who asked from outside takes back what it asked for by its name.
+    const isOutside = request.op === 'cancel' && request.ask !== undefined;
+    if (!['checkpoint', 'fork', 'join'].includes(request.op) && request.pid === 0 && !isOutside) {
       throw new CheckFailure('pid is 0, which only a checkpoint or a fork may have');
     }
     return request;

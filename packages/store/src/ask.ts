@@ -54,6 +54,8 @@ export interface WaitOptions {
 const PIPE_BUF = 4096;
 const MAX_ANSWER_BYTES = 16 << 20;
 const POLL_MS = 200;
+/** Longest time for a checkpoint to be given up: CRIU has 20 s to let the program go. */
+const GIVE_UP_MS = 30_000;
 
 const count: Check<number> = (value, where) => {
   if (typeof value !== 'number' || !Number.isFinite(value) || value < 0)
@@ -79,7 +81,8 @@ const answerMay = {
 
 /**
  * Asks a living run for a checkpoint, or for children when there is a `count`, and returns the answer, also when the checkpoint failed.
- * Throws ERR_FORKPOINT_RUN_GONE, ERR_FORKPOINT_TIMEOUT, ERR_FORKPOINT_CANCELLED (the abort signal; the checkpoint itself goes on) and ERR_FORKPOINT_ANSWER.
+ * The abort signal takes the request back: the answer is then ERR_FORKPOINT_CANCELLED, or what was done before.
+ * Throws ERR_FORKPOINT_RUN_GONE, ERR_FORKPOINT_TIMEOUT, ERR_FORKPOINT_CANCELLED (nobody has answered to the abort, and it may go on) and ERR_FORKPOINT_ANSWER.
  */
 export async function askCheckpoint(
   run: Run,
@@ -103,17 +106,24 @@ export async function askCheckpoint(
   const file = join(results, `${ask}.json`);
   const deadline = Date.now() + options.timeoutMs;
   await send(run, line, deadline);
-  await waitUntil(
-    results,
-    async () => {
-      if (await exists(file)) return true;
-      if (await isLauncherAlive(run)) return false;
-      // The launcher may have written the answer as its last act.
-      if (await exists(file)) return true;
-      throw gone(await readRun(run.dir).catch(() => run));
-    },
-    { what: `the checkpoint of \`${run.name}\``, deadline, signal: options.signal },
-  );
+  const isAnswered = async (): Promise<boolean> => {
+    if (await exists(file)) return true;
+    if (await isLauncherAlive(run)) return false;
+    // The launcher may have written the answer as its last act.
+    if (await exists(file)) return true;
+    throw gone(await readRun(run.dir).catch(() => run));
+  };
+  const what = `the checkpoint of \`${run.name}\``;
+  try {
+    await waitUntil(results, isAnswered, { what, deadline, signal: options.signal });
+  } catch (error) {
+    if (errnoOf(error) !== 'ERR_FORKPOINT_CANCELLED') throw error;
+    await send(run, serializeRequest({ v: 1, op: 'cancel', pid: 0, ask }), deadline);
+    const until = Math.min(deadline, Date.now() + GIVE_UP_MS);
+    await waitUntil(results, isAnswered, { what, deadline: until, signal: undefined }).catch(() => {
+      throw error;
+    });
+  }
   return await takeAnswer(file);
 }
 

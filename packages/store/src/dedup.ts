@@ -58,13 +58,14 @@ function duplicatesAmong([first, ...others]: readonly Held[]): Duplicate[] {
 /**
  * Puts a name of the original in the place of a duplicate, by one rename, after it has compared all of their bytes. Returns
  * false, with nothing changed, when they are not equal after all, belong to different people, or cannot have one file.
+ * Throws system errors, and the reason of the signal.
  */
-export async function shareDuplicate({ path, original }: Duplicate): Promise<boolean> {
+export async function shareDuplicate({ path, original }: Duplicate, signal?: AbortSignal): Promise<boolean> {
   // Beside the image: what lies in an image belongs to it.
   const image = dirname(path).replace(/\/layers$/, '');
   const draft = join(dirname(image), temporaryName('shared', await ownOwner()));
   try {
-    if (!(await isAlike(path, original))) return false;
+    if (!(await isAlike(path, original, signal))) return false;
     await link(original, draft);
     await rename(draft, path);
     return true;
@@ -76,7 +77,7 @@ export async function shareDuplicate({ path, original }: Duplicate): Promise<boo
 }
 
 /** Whether two files have the same bytes, owner and permissions. */
-async function isAlike(path: string, original: string): Promise<boolean> {
+async function isAlike(path: string, original: string, signal?: AbortSignal): Promise<boolean> {
   const [one, other] = [await lstat(path), await lstat(original)];
   if (one.ino === other.ino || one.dev !== other.dev || one.size !== other.size) return false;
   if (one.uid !== other.uid || one.gid !== other.gid || one.mode !== other.mode) return false;
@@ -84,6 +85,7 @@ async function isAlike(path: string, original: string): Promise<boolean> {
   try {
     files.push(await openRegular(original));
     for (let at = 0; at < one.size; at += BLOCK) {
+      signal?.throwIfAborted();
       const [a, b] = await Promise.all(files.map(async (file) => await blockOf(file, at)));
       if (a === undefined || b === undefined || !a.equals(b)) return false;
     }

@@ -1,11 +1,11 @@
 import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { dumpArguments, nativeDirectory, readEngineLog } from '@forkpoint/engine';
+import { dumpArguments, nativeDirectory } from '@forkpoint/engine';
 import { summarize } from '@forkpoint/image';
 import type { ImageSummary } from '@forkpoint/image';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
-import type { Manifest, Request, Resource } from '@forkpoint/manifest';
+import type { Manifest, Request } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
 import type { TerminalSettings } from '@forkpoint/rewrite';
 import {
@@ -20,7 +20,7 @@ import {
 } from '@forkpoint/store';
 import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
-import { SupervisorError } from './error.ts';
+import { cannotCheckpoint, dumpFailure, lostFinding } from './failures.ts';
 import type { LauncherLink } from './link.ts';
 import { adoptInherited, linkImage } from './link-image.ts';
 import { locksOf } from './locks.ts';
@@ -108,14 +108,8 @@ export async function takeCheckpoint(job: Job, progress: Progress): Promise<Take
       },
     });
     const done =
-      request.compress === undefined
-        ? captured
-        : await compressed(
-            destination.temporary,
-            captured.manifest,
-            surroundings.home,
-            captured.sizes.copied,
-          );
+      request.compress === undefined ? captured : await compressed(job, destination.temporary, captured);
+    link.givenUp.throwIfAborted();
     await publish(destination, { exchange: (a, b) => link.exchange(a, b), sync: request.sync !== false });
     const { dumped, frozenMs: frozen } = captured;
     return {
@@ -168,6 +162,7 @@ export async function capture(
   const commands = new Map(before.tree.map(({ pid }) => [pid, commandOf(pid)]));
   const score = scoreOf(before.tree, surroundings.rootPid, surroundings.controlDirectory);
   await progress.halted?.();
+  link.givenUp.throwIfAborted();
   const dumped = await dump(job, directory, { before, watched, sockets, policies });
   if (request.stop !== true) progress.resumed();
   // The program runs again; what is looked at from here on keeps nobody waiting.
@@ -236,6 +231,7 @@ async function dump(
   });
   const taken = { wallMs: Date.now(), monotonicNs: process.hrtime.bigint() };
   const result = await link.dump(Math.max(request.timeoutMs ?? 0, DUMP_MS), args);
+  link.givenUp.throwIfAborted();
   if (result.status !== 0) throw dumpFailure(directory, result.status);
   return { elapsedMs: result.elapsedMs, taken, processes: readProcesses(), ticks: ticksNow() };
 }
@@ -322,57 +318,14 @@ function terminalFields(terminal: TerminalSettings | null): number[] | null {
 
 /** Compresses an image that is not published yet. Throws ERR_FORKPOINT_CODEC. */
 async function compressed(
+  { link, surroundings }: Job,
   directory: string,
-  plain: Manifest,
-  home: string,
-  copied: number,
+  plain: Captured,
 ): Promise<{ manifest: Manifest; sizes: Taken['sizes'] }> {
-  const addon = join(nativeDirectory(home), 'codec.node');
-  const manifest = await compressInPlace(directory, plain, { addon });
+  const addon = join(nativeDirectory(surroundings.home), 'codec.node');
+  const manifest = await compressInPlace(directory, plain.manifest, { addon, signal: link.givenUp });
   const pages = manifest.layers.reduce((sum, { storedSize }) => sum + storedSize, 0);
-  return { manifest, sizes: { total: bytesOf(directory), pages, copied } };
-}
-
-function lostFinding(kind: string, what: string, pid: number | undefined, fd: number | undefined): Resource {
-  return { kind, what, ...(pid === undefined ? {} : { pid }), ...(fd === undefined ? {} : { fd }) };
-}
-
-/** Returns the error that names everything that stands in the way. */
-export function cannotCheckpoint(findings: readonly Resource[]): SupervisorError {
-  const list = findings.map(({ what }) => what);
-  return new SupervisorError(
-    'ERR_FORKPOINT_CANNOT_CHECKPOINT',
-    findings.length === 1
-      ? `the program cannot be checkpointed: ${list[0]}`
-      : `${findings.length} things stand in the way of a checkpoint`,
-    { resources: findings },
-  );
-}
-
-/** Returns the error for a dump that did not end with 0, with the cause from CRIU's log in `directory`. */
-export function dumpFailure(directory: string, status: number | 'timeout'): SupervisorError {
-  if (status === 'timeout') {
-    return new SupervisorError(
-      'ERR_FORKPOINT_TIMEOUT',
-      'criu did not finish the dump in time and was ended',
-      {
-        hint: 'raise the limit with `--timeout SECONDS`',
-      },
-    );
-  }
-  const log = readEngineLog(readText(join(directory, 'dump.log')) ?? '');
-  process.stderr.write(log.errors.map((line) => `${line}\n`).join(''));
-  // Where the cause is understood, the first of CRIU's own lines is enough; the run's launcher.log has all of them.
-  const lines = log.errors.slice(0, log.reason === null ? 8 : 1);
-  return new SupervisorError(
-    // A full disk is the environment's fault and not the engine's.
-    log.code === 'space' ? 'ERR_FORKPOINT_DESTINATION' : 'ERR_FORKPOINT_ENGINE',
-    `criu could not dump the program: ${log.reason ?? log.errors[0] ?? `it ended with status ${status}`}`,
-    {
-      ...(log.hint === null ? {} : { hint: log.hint }),
-      resources: lines.map((what) => ({ kind: 'criu', what })),
-    },
-  );
+  return { manifest, sizes: { total: bytesOf(directory), pages, copied: plain.sizes.copied } };
 }
 
 function ownerOf(summary: ImageSummary): { uid: number; gid: number } | null {

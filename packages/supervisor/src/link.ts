@@ -32,6 +32,7 @@ export class LauncherLink {
   readonly #out: Writable;
   readonly #abort = new AbortController();
   readonly #hurry = new AbortController();
+  readonly #givenUp = new AbortController();
   readonly #commands: Waiter[] = [];
   readonly #requests: string[] = [];
   readonly #readers: { resolve: (line: string) => void; reject: (error: unknown) => void }[] = [];
@@ -124,6 +125,11 @@ export class LauncherLink {
     this.#send({ key: 'answer', fields: [fifo, line] });
   }
 
+  /** Tells the launcher that a command outside has its answer, so that it gets no other one should this worker fail or die. */
+  answered(): void {
+    this.#send({ key: 'answered', fields: [] });
+  }
+
   /** Lets stopped processes go on. */
   resume(pids: readonly number[]): void {
     this.#send({ key: 'resume', fields: pids.map(String) });
@@ -132,6 +138,11 @@ export class LauncherLink {
   /** Aborted when another request waits for this worker to end, or the launcher wants to end. */
   get hurry(): AbortSignal {
     return this.#hurry.signal;
+  }
+
+  /** Aborted when whoever asked from outside has given up: what is not published yet is not wanted any more. */
+  get givenUp(): AbortSignal {
+    return this.#givenUp.signal;
   }
 
   /** Asks for time behind the request's end, also behind the program's. */
@@ -171,6 +182,7 @@ export class LauncherLink {
       return;
     }
     if (record.key === 'hurry') this.#hurry.abort(hurried());
+    else if (record.key === 'give-up') this.#givenUp.abort(givenUp());
     else this.#commands.shift()?.resolve(record);
   }
 
@@ -184,6 +196,10 @@ export class LauncherLink {
 
 function hurried(): SupervisorError {
   return new SupervisorError('ERR_FORKPOINT_HURRY', 'another request came first');
+}
+
+function givenUp(): SupervisorError {
+  return new SupervisorError('ERR_FORKPOINT_CANCELLED', 'it was given up by whoever had asked for it');
 }
 
 function ended(): SupervisorError {

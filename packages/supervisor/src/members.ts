@@ -65,7 +65,8 @@ function readInfo(directory: string, pid: number): Member['info'] {
  * Brings members to the point where they block: asks them with ask.json and SIGURG, except the one that announced the
  * checkpoint itself, and waits until all are ready. One that ends meanwhile is waited for no longer: the others would stand
  * still for a process that is gone. `ready` holds those that block.
- * Throws ERR_FORKPOINT_TIMEOUT, naming those that did not come, or ERR_FORKPOINT_HOOK when one cannot take part.
+ * Throws ERR_FORKPOINT_TIMEOUT, naming those that did not come, ERR_FORKPOINT_HOOK when one cannot take part, or
+ * ERR_FORKPOINT_CANCELLED when nobody wants the checkpoint any more.
  */
 export async function gather(
   link: LauncherLink,
@@ -98,6 +99,7 @@ export async function gather(
   try {
     while (members.some((member) => !ready.has(member) && isAlive(member))) {
       const line = await within(LOOK_MS, Promise.race([coming, deadline.expired]));
+      link.givenUp.throwIfAborted();
       if (line === undefined) continue;
       if (line === null) throw late(members, ready, timeoutMs);
       coming = link.nextRequest();

@@ -217,9 +217,11 @@ class Voice {
 
   /** Answers a command outside, which watches the results directory. */
   #result(value: object): void {
-    const { request, surroundings } = this.#job;
+    const { link, request, surroundings } = this.#job;
     const warned = this.#warnings.length === 0 ? value : { ...value, warnings: this.#warnings };
-    if (request.ask !== undefined && request.pid === 0) writeResult(surroundings, request, warned);
+    if (request.ask === undefined || request.pid !== 0) return;
+    writeResult(surroundings, request, warned);
+    link.answered();
   }
 }
 

@@ -18,7 +18,7 @@ import { ageMs, sizeBytes } from '../options.ts';
 import type { Finish } from '../program.ts';
 import { viewed } from '../store-view.ts';
 import { bytesText, safeText } from '../ui/format.ts';
-import { withProgress } from '../ui/progress.ts';
+import { withWork } from '../ui/work.ts';
 
 interface Options {
   readonly keep?: number;
@@ -68,9 +68,14 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
       const view = await viewed(cli);
       const going = await planOf(cli, view, { ...options, directories });
       if (options.dryRun !== true) {
-        await withProgress(cli, 'Removing', async () => {
-          for (const { remove } of going) await remove();
-        });
+        // What has begun to go is gone before Ctrl-C counts.
+        const work = async ({ signal }: { signal: AbortSignal }): Promise<void> => {
+          for (const { remove } of going) {
+            signal.throwIfAborted();
+            await remove(signal);
+          }
+        };
+        await withWork(cli, 'Removing', work, 'what was not removed yet is as it was');
       }
       report(
         cli,
@@ -85,7 +90,7 @@ async function planOf(
   cli: Cli,
   view: StoreView,
   options: Options & { readonly directories: readonly string[] },
-): Promise<(Going & { readonly remove: () => Promise<void> })[]> {
+): Promise<(Going & { readonly remove: (signal: AbortSignal) => Promise<void> })[]> {
   const policy: Retention = {
     ...(options.keep === undefined ? {} : { keep: options.keep }),
     ...(options.maxAge === undefined ? {} : { maxAgeMs: options.maxAge }),
@@ -114,7 +119,7 @@ async function planOf(
     }),
     ...rubbish.map((item) => ({ ...item, remove: async () => await removeRubbish(item) })),
     ...duplicates.map((item) => {
-      const remove = async (): Promise<void> => void (await shareDuplicate(item));
+      const remove = async (signal: AbortSignal): Promise<void> => void (await shareDuplicate(item, signal));
       return {
         kind: 'duplicate' as const,
         path: item.path,

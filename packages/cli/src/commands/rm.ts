@@ -6,6 +6,7 @@ import { CliError, usageError } from '../error.ts';
 import { collectPairs } from '../options.ts';
 import type { Finish } from '../program.ts';
 import { viewed } from '../store-view.ts';
+import { withWork } from '../ui/work.ts';
 
 interface Options {
   readonly label?: Record<string, string>;
@@ -47,11 +48,16 @@ async function remove(cli: Cli, names: readonly string[], options: Options): Pro
   const runs = await listRuns(cli.places.runs);
   // All are looked at before the first one goes.
   if (options.force !== true) for (const path of paths) await refuseBusy(path, runs);
-  for (const path of paths) {
-    if (options.dryRun !== true) await removeImage(path, { isForced: options.force === true });
-    if (options.json !== true)
-      cli.writeErr(`${options.dryRun === true ? 'Would remove' : 'Removed'} ${path}.\n`);
-  }
+  const work = async ({ signal }: { signal: AbortSignal }): Promise<void> => {
+    for (const path of paths) {
+      // What has begun to go is gone before Ctrl-C counts.
+      signal.throwIfAborted();
+      if (options.dryRun !== true) await removeImage(path, { isForced: options.force === true });
+      if (options.json !== true)
+        cli.writeErr(`${options.dryRun === true ? 'Would remove' : 'Removed'} ${path}.\n`);
+    }
+  };
+  await withWork(cli, 'Removing', work, 'what was not removed yet is as it was');
   if (options.json === true) {
     const removed = [...paths].map((path) => ({ path, dryRun: options.dryRun === true }));
     cli.writeOut(`${JSON.stringify(removed, null, 2)}\n`);

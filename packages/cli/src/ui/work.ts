@@ -6,16 +6,17 @@ import { withProgress } from './progress.ts';
 
 /**
  * Runs work of the host library and returns its result. On a terminal it shows bytes, rate and the time that is left. Ctrl-C
- * and SIGTERM abort the signal once, and the work then cleans up and throws.
+ * and SIGTERM abort the signal once, and the work then cleans up and throws; `interrupted` says how things are then.
  */
 export async function withWork<T>(
   cli: Cli,
   label: string,
-  work: (given: WorkOptions) => Promise<T>,
+  work: (given: WorkOptions & { readonly signal: AbortSignal }) => Promise<T>,
+  interrupted = 'every image is as it was',
 ): Promise<T> {
   const abort = new AbortController();
   const interrupt = (): void =>
-    abort.abort(new CliError('interrupted; every image is as it was', { code: 'ERR_FORKPOINT_CANCELLED' }));
+    abort.abort(new CliError(`interrupted; ${interrupted}`, { code: 'ERR_FORKPOINT_CANCELLED' }));
   process.once('SIGINT', interrupt);
   process.once('SIGTERM', interrupt);
   let last: Progress | undefined;
