@@ -15,6 +15,8 @@ const MIN_POOL = 128;
 const MAX_RANGES = 512;
 /** Frames that are looked at to see who fills a buffer. */
 const FRAMES = 10;
+/** Bytes at either end of a buffer that tell whether it is as it was filled. */
+const END_BYTES = 16;
 const STACK_SETTINGS = ['stackTraceLimit', 'prepareStackTrace'];
 const POOLING = /[\\/]node_modules[\\/](?:nanoid|uuid)(?:[@\d-][^\\/]*)?[\\/]/;
 /** bson draws five bytes once: the middle of each ObjectId (bson, src/objectid.ts). */
@@ -30,6 +32,8 @@ interface Range {
   readonly buffer: WeakRef<ArrayBufferLike>;
   readonly offset: number;
   readonly length: number;
+  /** Its ends as they were filled: a buffer in which the program has written something else since is no pool. */
+  ends: string;
   isPool: boolean;
 }
 
@@ -62,11 +66,15 @@ export class RandomPools {
   /** Fills all pools anew. Call it once OpenSSL has been reseeded. */
   refill(): void {
     this.look();
-    for (const { buffer: reference, offset, length, isPool } of this.#ranges) {
-      const buffer = isPool ? reference.deref() : undefined;
+    for (const range of this.#ranges) {
+      const { offset, length } = range;
+      const buffer = range.isPool ? range.buffer.deref() : undefined;
       // One that was given to another thread is empty here.
       if (buffer === undefined || buffer.byteLength < offset + length) continue;
-      this.#fill?.(new Uint8Array(buffer, offset, length));
+      const view = new Uint8Array(buffer, offset, length);
+      if (endsOf(view) !== range.ends) continue;
+      this.#fill?.(view);
+      range.ends = endsOf(view);
     }
   }
 
@@ -120,16 +128,18 @@ export class RandomPools {
     process.getBuiltinModule('node:module').syncBuiltinESMExports();
   }
 
-  #note({ buffer, byteOffset: offset, byteLength: length }: ArrayBufferView): void {
+  #note(view: ArrayBufferView): void {
+    const { buffer, byteOffset: offset, byteLength: length } = view;
     const isKept = length === PROCESS_UNIQUE && isFrom(KEEPING);
     if (length < MIN_POOL && !isKept) return;
     const ranges = this.#byBuffer.get(buffer) ?? [];
     const known = ranges.find((range) => range.offset === offset && range.length === length);
+    const ends = endsOf(new Uint8Array(buffer, offset, length));
     if (known !== undefined) {
-      known.isPool = true;
+      Object.assign(known, { isPool: true, ends });
       return;
     }
-    const range = { buffer: new WeakRef(buffer), offset, length, isPool: isKept || isFrom(POOLING) };
+    const range = { buffer: new WeakRef(buffer), offset, length, ends, isPool: isKept || isFrom(POOLING) };
     this.#byBuffer.set(buffer, [...ranges, range]);
     this.#ranges.push(range);
     if (this.#ranges.length > MAX_RANGES) this.#forget();
@@ -147,6 +157,10 @@ export class RandomPools {
     }
     this.#ranges = [...pools, ...kept];
   }
+}
+
+function endsOf(bytes: Uint8Array): string {
+  return `${bytes.subarray(0, END_BYTES).join()} ${bytes.subarray(-END_BYTES).join()}`;
 }
 
 /** Puts a function in place of another that does the same and then tells what it returned and was given. */
