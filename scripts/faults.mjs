@@ -1,5 +1,6 @@
 // Lets every file operation of every command on a store fail, of linking, flattening and checkpoints, and kills whoever takes part at
-// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults.
+// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults. Of the last one
+// --part CALLER or CALLER,FAULT (repeatable) walks only that part: criu, worker or launcher, and a fault of dump-faults.test.ts.
 // Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';
@@ -25,7 +26,9 @@ if (process.execPath !== node) {
   process.exit(status ?? 1);
 }
 
-const { values } = parseArgs({ options: { operation: { type: 'string' } } });
+const { values } = parseArgs({
+  options: { operation: { type: 'string' }, part: { type: 'string', multiple: true, default: [] } },
+});
 const { compileFaults, killedAt, stepsOf } = await import('../test/engine/store-faults.ts');
 const { OPERATIONS } = await import('../test/engine/store-walk.ts');
 const directory = mkdtempSync(join(tmpdir(), 'fp-faults-'));
@@ -46,7 +49,7 @@ try {
   for (const name of ['link-faults', 'chains', 'dump-faults']) {
     if (values.operation !== undefined && values.operation !== name) continue;
     const file = join(dirname(here), `../test/engine/${name}.test.ts`);
-    const env = { ...process.env, FORKPOINT_FAULTS: 'all' };
+    const env = { ...process.env, FORKPOINT_FAULTS: 'all', FORKPOINT_FAULT_PARTS: values.part.join(' ') };
     const { status } = spawnSync(
       node,
       ['--test', '--test-name-pattern', 'operation on the store|at any step of', file],

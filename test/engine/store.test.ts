@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync, readFileSync, statSync, truncateSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, renameSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
@@ -24,7 +24,7 @@ interface Shown {
 interface Verified {
   readonly hasDigests: boolean;
   readonly problems: readonly { readonly kind: string; readonly file: string }[];
-  readonly repaired: readonly unknown[];
+  readonly repaired: readonly { readonly from: string }[];
 }
 
 /** Asks a pulse program for a sign of life and returns the digest of its memory. */
@@ -127,14 +127,25 @@ describe('the images of a store', () => {
     const copy = readFileSync(shared);
     copy[copy.length - 5] = (copy[copy.length - 5] ?? 0) ^ 1;
     await succeed(person, 'rm', 'packed');
-    const replaced = person.start(['sh', '-c', 'rm "$0" && cat > "$0" && chmod 600 "$0"', shared]);
-    replaced.child.stdin?.end(copy);
-    assert.equal((await replaced.end()).code, 0);
+    const damage = async (): Promise<void> => {
+      const replaced = person.start(['sh', '-c', 'rm "$0" && cat > "$0" && chmod 600 "$0"', shared]);
+      replaced.child.stdin?.end(copy);
+      assert.equal((await replaced.end()).code, 0);
+    };
+    await damage();
     const { code, stdout } = await person.finish(['verify', 'next', '--json']);
     const [found] = JSON.parse(stdout) as Verified[];
     assert.deepEqual([code, found?.problems.map(({ file }) => file)], [1, [`layers/${name}`]]);
     const [repaired] = (await person.json(['verify', 'next', '--repair'])) as Verified[];
     assert.deepEqual([repaired?.problems, repaired?.repaired.length], [[], 1]);
+    // Without another image that has it, what a program runs from is as good.
+    const [base, aside] = [join(person.home, 'images/base'), join(person.scratch, 'base')];
+    renameSync(base, aside);
+    await damage();
+    const [again] = (await person.json(['verify', 'next', '--repair'])) as Verified[];
+    assert.deepEqual(again?.problems, []);
+    assert.match(again.repaired[0]?.from ?? '', /\/runs\/[0-9a-f]{12}\/ctl\/layers\//);
+    renameSync(aside, base);
     truncateSync(join(person.home, 'images/next/restore.plan'), 100);
     const { stdout: torn } = await person.finish(['verify', 'next']);
     assert.match(torn, /restore\.plan/);

@@ -21,6 +21,22 @@ export function relaxWritableFiles(draft: Draft, decisions: Decisions = new Map(
   }
 }
 
+/**
+ * Takes the mode from the page files of earlier images that the program has mapped. They are ours, and have names in several
+ * images: whoever opens one image to others with chmod changes the mode of all of them. Their size stays.
+ */
+export function relaxLayers(draft: Draft, ctlPath: string | undefined): void {
+  if (ctlPath === undefined) return;
+  const layers = `${ctlPath.replace(/\/+$/, '')}/layers/`;
+  const files = draft.image.find('files', 'files.img');
+  for (const { message } of files?.entries ?? []) {
+    if (!files || message.reg?.name.startsWith(layers) !== true || !Object.hasOwn(message.reg, 'mode'))
+      continue;
+    Reflect.deleteProperty(message.reg, 'mode');
+    draft.touch(files);
+  }
+}
+
 function relax(file: reg_file_entry): boolean {
   const present = COMPARED.filter((field) => Object.hasOwn(file, field));
   // An optional field of a proto2 message is absent when the object has no such property of its own.

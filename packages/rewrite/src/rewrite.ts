@@ -5,7 +5,7 @@ import { dropInFlight } from './in-flight.ts';
 import { dropEmptyIpcNamespace } from './ipc-namespace.ts';
 import { slotListeners } from './listeners.ts';
 import { closeOutside } from './outside.ts';
-import { relaxWritableFiles } from './logs.ts';
+import { relaxLayers, relaxWritableFiles } from './logs.ts';
 import { applyPolicies } from './policies.ts';
 import { repairSharedMemory, unusedPages } from './shared-memory.ts';
 import { slotStdio } from './stdio.ts';
@@ -30,6 +30,7 @@ export function rewrite(source: ImageSource, options: RewriteOptions = {}): Rewr
   slotListeners(draft, decisions);
   const datagramPeers = closeOutside(draft);
   relaxWritableFiles(draft, decisions);
+  relaxLayers(draft, options.ctlPath);
   dropInFlight(draft, options.ctlPath);
   relaxCredentials(draft, options.clearCapabilities ?? false);
   restartTimers(draft);

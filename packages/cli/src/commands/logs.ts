@@ -39,16 +39,13 @@ async function show(run: Run, options: { isFollowed: boolean; file: string }): P
   try {
     let isOver = !options.isFollowed || !run.isAlive;
     const end = isOver ? Promise.resolve(null) : waitForExit(run).finally(() => (isOver = true));
-    // An error of the wait is thrown by the await at the end.
-    end.catch(() => undefined);
+    // An error of the wait is thrown by the await at the end; until then only that it is over counts.
+    const over = end.catch(() => undefined);
     for (;;) {
       const wasOver = isOver;
       await copy(handle);
       if (wasOver) break;
-      await Promise.race([
-        end.catch(() => undefined),
-        new Promise((resolve) => setTimeout(resolve, FOLLOW_MS)),
-      ]);
+      await Promise.race([over, new Promise((resolve) => setTimeout(resolve, FOLLOW_MS))]);
     }
     await end;
   } finally {

@@ -23,7 +23,7 @@ export function addVerify(program: Command, cli: Cli, finish: Finish): void {
         'that were computed when they were taken. Ends with 1 when something is damaged, and names the file.',
     )
     .argument('[images...]', 'paths or names (default: all of the store)')
-    .option('--repair', 'replace damaged layers by good copies from other images')
+    .option('--repair', 'replace damaged layers by good copies from other images or running programs')
     .option('--record', 'compute the digests of images that have none')
     .option('--json', 'print a JSON array')
     .addHelpText('after', '\nExamples:\n  forkpoint verify\n  forkpoint verify ./warm --repair')
@@ -61,6 +61,12 @@ async function verifyAll(cli: Cli, names: readonly string[], options: Options): 
     );
     outcomes.push(outcome);
     if (options.json !== true) cli.writeOut(text(cli, outcome));
+    if (options.json !== true && outcome.problems.length > 0)
+      cli.writeErr(
+        options.repair === true
+          ? 'Hint: No other image of the store and no running program has a good copy of that.\n'
+          : `Hint: Look for good copies in other images with \`forkpoint verify --repair ${name}\`\n`,
+      );
   }
   if (options.json === true) cli.writeOut(`${JSON.stringify(outcomes, null, 2)}\n`);
   else if (outcomes.length === 0) cli.writeErr('There is no image.\n');

@@ -15,7 +15,7 @@ import type { VerifyOptions, VerifyResult } from './types.ts';
 
 /**
  * Reads everything that an image consists of and compares it with its digests; resolves to what is damaged. With `repair`
- * damaged layers are replaced by good copies from the store's other images. Rejects with ERR_FORKPOINT_IMAGE_NOT_FOUND.
+ * damaged layers are replaced by good copies from the store's other images, or from running programs. Rejects with ERR_FORKPOINT_IMAGE_NOT_FOUND.
  */
 export async function verify(image: string, options: VerifyOptions = {}): Promise<VerifyResult> {
   const path = pathOf(image, options);
@@ -48,13 +48,16 @@ async function checked(path: string, options: VerifyOptions): Promise<VerifyResu
   return { ...found, repaired: [] };
 }
 
-/** Where good copies may lie: other images, and what the cache holds of compressed ones. */
+/** Where good copies may lie: other images, what the cache holds of compressed ones, and what programs run from. */
 async function directoriesOf(places: Places, path: string): Promise<string[]> {
   const { images, damaged } = await listStore(places);
   const unpacked = join(places.cache, 'unpacked');
+  // Neither has to be there.
   const names = await readdir(unpacked).catch(() => [] as string[]);
+  const runs = await readdir(places.runs).catch(() => [] as string[]);
   return [
     ...[...images, ...damaged].map((other) => other.path).filter((other) => other !== path),
     ...names.filter((name) => !name.startsWith('.')).map((name) => join(unpacked, name)),
+    ...runs.map((run) => join(places.runs, run, 'ctl')),
   ];
 }
