@@ -61,6 +61,7 @@ async function bundle(out) {
       index: join(published, 'src/index.ts'),
       preload: join(published, 'src/preload.ts'),
       host: join(published, 'src/host.ts'),
+      vitest: join(root, 'packages/vitest/src/index.ts'),
     },
   });
   await build({
@@ -68,11 +69,12 @@ async function bundle(out) {
     entryPoints: {
       cli: join(root, 'packages/cli/src/main.ts'),
       worker: join(root, 'packages/supervisor/src/main.ts'),
+      'vitest-mold': join(root, 'packages/vitest/src/inside/main.ts'),
     },
     minifySyntax: true,
     minifyWhitespace: true,
   });
-  for (const name of ['index', 'host']) {
+  for (const name of ['index', 'host', 'vitest']) {
     const names = exportedNames(join(out, `${name}.cjs`));
     writeFileSync(
       join(out, `${name}.mjs`),
@@ -96,28 +98,36 @@ function exportedNames(path) {
  */
 function declare(out) {
   const common = join(out, 'types-cjs');
-  mkdirSync(join(common, 'host'), { recursive: true });
+  for (const types of [join(out, 'types'), common])
+    for (const name of ['host', 'vitest']) mkdirSync(join(types, name), { recursive: true });
   writeFileSync(join(common, 'package.json'), '{ "type": "commonjs" }\n');
   const write = (name, text) => {
     const named = text.replaceAll(/(from '\.\/[^']+)\.ts'/g, "$1.js'");
     for (const directory of [join(out, 'types'), common]) writeFileSync(join(directory, name), named);
   };
-  mkdirSync(join(out, 'types/host'), { recursive: true });
   const library = join(out, '.declared');
   emitTypes(join(root, 'packages/core/src/index.ts'), library);
   for (const name of readdirSync(library).filter((name) => name.endsWith('.d.ts')))
     write(name, readFileSync(join(library, name), 'utf8'));
   const host = join(out, '.declared-host');
   emitTypes(join(root, 'packages/supervisor/src/host/public.ts'), host);
-  const from = join(host, 'host');
-  const reached = new Set(['public']);
+  writeReached('host', join(host, 'host'), 'public', write);
+  const vitest = join(out, '.declared-vitest');
+  emitTypes(join(root, 'packages/vitest/src/index.ts'), vitest);
+  writeReached('vitest', vitest, 'index', write);
+  for (const directory of [library, host, vitest]) rmSync(directory, { recursive: true });
+}
+
+/** Writes those declarations to `types/NAME` that the exports of a first file lead to. */
+function writeReached(directory, from, first, write) {
+  const reached = new Set([first]);
   for (const name of reached) {
     const text = readFileSync(join(from, `${name}.d.ts`), 'utf8');
-    if (text.includes('@forkpoint/')) throw new Error(`the types of host/${name}.ts show a private package`);
+    if (text.includes('@forkpoint/'))
+      throw new Error(`the types of ${directory}/${name}.ts show a private package`);
     for (const [, other] of text.matchAll(/from '\.\/([^']+)\.ts'/g)) reached.add(other);
-    write(`host/${name === 'public' ? 'index' : name}.d.ts`, text);
+    write(`${directory}/${name === first ? 'index' : name}.d.ts`, text);
   }
-  for (const directory of [library, host]) rmSync(directory, { recursive: true });
 }
 
 function emitTypes(source, outDir) {

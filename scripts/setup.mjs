@@ -5,7 +5,7 @@ import { homedir } from 'node:os';
 import { delimiter, join, resolve } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { missingPackage } from './lib/packages.mjs';
-import { describeRuntimes, hasRuntimes, nodeUnderTest } from './lib/runtimes.mjs';
+import { describePackages, hasPackages, nodeUnderTest } from './lib/runtimes.mjs';
 import { alone, run, say, SetupError } from './lib/step.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
@@ -166,14 +166,12 @@ function systemPath() {
 }
 
 async function prepareRuntimes() {
-  if (!hasRuntimes(root)) {
-    await step('installing the runtimes under test', async () => {
-      await npmInstall(describeRuntimes(root));
-      if (!hasRuntimes(root))
-        throw new SetupError(
-          'the runtimes under test are incomplete',
-          'remove .forkpoint/runtimes and start again',
-        );
+  for (const [set, what] of Object.entries({ runtimes: 'the runtimes under test', vitest: 'Vitest' })) {
+    if (hasPackages(root, set)) continue;
+    await step(`installing ${what}`, async () => {
+      await npmInstall(describePackages(root, set));
+      if (!hasPackages(root, set))
+        throw new SetupError(`${what}: not all of it is there`, `remove .forkpoint/${set} and start again`);
     });
   }
   for (const major of RUNTIMES) {

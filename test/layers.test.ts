@@ -17,6 +17,7 @@ const LAYERS: Readonly<Record<string, number>> = {
   engine: 2,
   supervisor: 3,
   cli: 4,
+  vitest: 4,
   forkpoint: 5,
 };
 const PURE = new Set(['image', 'rewrite', 'manifest']);

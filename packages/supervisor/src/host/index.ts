@@ -2,8 +2,9 @@
 export * from './public.ts';
 export { checkClones } from './check-clones.ts';
 export type { CloneCheck, CheckedClones, FoundToken } from './check-clones.ts';
-export { removeClone, startClone } from './clones.ts';
+export { bringClone, removeClone, startClone } from './clones.ts';
 export type { CloneMaker, CloneOrder } from './clones.ts';
+export { launcherOf } from './places.ts';
 export { unpack } from './unpack.ts';
 export { listedImage, viewStore } from './view.ts';
 export type { StoreView } from './view.ts';
