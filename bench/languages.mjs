@@ -1,7 +1,6 @@
 // Other languages: from the command to the end of a program that computes what only the restore was told, and from the command to
 // the first answer of a Spring Boot application. Started cold, restored by plain CRIU, restored by forkpoint.
-import { execFileSync } from 'node:child_process';
-import { existsSync, mkdtempSync, rmSync } from 'node:fs';
+import { mkdtempSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { setTimeout as pause } from 'node:timers/promises';
 import { interleave, pairs, shown, summary, table } from './driver.mjs';
@@ -45,12 +44,66 @@ function jruby(bench) {
   };
 }
 
+/** JRuby 10 by its own --checkpoint; its second generation has evaluated 300 texts. */
+function jruby10(bench) {
+  const image = (name) => join(bench.scratch, name);
+  const main = ['--main', 'org.jruby.Main', '--'];
+  take(bench, [tool('jruby10'), `--checkpoint=${image('ten')}`]);
+  const warm =
+    "require 'forkpoint'; 300.times { |i| eval(%(('hello ' + (6 * #{i}).to_s).upcase)) }; Forkpoint.checkpoint_restore; eval(Forkpoint.args[0])";
+  run(forkpoint, ['restore', image('ten'), '--to', image('ten-2'), ...main, '-e', warm], bench.env);
+  const text = (round) => `puts "hello #{6 * ${round + 100}}"`;
+  const wanted = (round) => `hello ${6 * (round + 100)}\n`;
+  return {
+    'JRuby 10, cold': (round) => timed([tool('jruby10'), '-e', text(round)], process.env, wanted(round)),
+    'JRuby 10, restored': (round) =>
+      timed([forkpoint, 'restore', image('ten'), ...main, '-e', text(round)], bench.env, wanted(round)),
+    'JRuby 10, restored, warmed generation 2': (round) =>
+      timed([forkpoint, 'restore', image('ten-2'), '--', text(round)], bench.env, wanted(round)),
+  };
+}
+
+/** What fork.rb prints: until the child's block began and the parent had its answer, and how long the parent stood still. */
+function jrubyFork(bench) {
+  const image = join(bench.scratch, 'fork');
+  const program = join(programs, 'fork.rb');
+  take(bench, [tool('jruby'), program, image]);
+  const figures = async (argv, key) => {
+    const child = watch(launch(argv, bench.env));
+    child.tell();
+    await child.ended;
+    const found = /started (\S+) answered (\S+) stall (\S+)/.exec(child.output());
+    if (found === null) throw new Error(`${argv.slice(0, 6).join(' ')}: ${child.output()}`);
+    const [started, answered, stall] = found.slice(1).map(Number);
+    return { ms: key === 'stall' ? stall : Math.max(started, answered) };
+  };
+  const booted = [forkpoint, 'run', '--', tool('jruby'), program];
+  return {
+    'JRuby 9.4, fork from a booted parent, until the block runs': () => figures(booted, 'both'),
+    'JRuby 9.4, fork from a restored parent, until the block runs': () =>
+      figures([forkpoint, 'restore', image], 'both'),
+    'JRuby 9.4, stall of a restored parent that forks': () => figures([forkpoint, 'restore', image], 'stall'),
+  };
+}
+
+async function sinatra(bench) {
+  const port = await freePort();
+  const image = join(bench.scratch, 'sinatra');
+  const env = { ...bench.env, PORT: String(port) };
+  const program = join(programs, 'sinatra.rb');
+  const rubyEnv = { ...env, RUBYLIB: join(root, 'clients/ruby/lib') };
+  const { id } = JSON.parse(run(forkpoint, ['run', '-d', '--json', '--', tool('ruby'), program], env));
+  while ((await ask(port, '/').catch(() => undefined)) === undefined) await pause(20);
+  run(forkpoint, ['checkpoint', id, image, '--stop'], env);
+  return {
+    'MRI with Sinatra in Puma, first answer, cold': () => firstAnswer([tool('ruby'), program], rubyEnv, port),
+    'MRI with Sinatra in Puma, first answer, restored': () =>
+      firstAnswer([forkpoint, 'restore', image], env, port),
+  };
+}
+
 function python(bench) {
   const site = join(languages, 'python-packages');
-  if (!existsSync(join(site, 'pandas'))) {
-    const words = ['-m', 'pip', 'install', '-q', '--target', site, 'numpy==2.2.6', 'pandas==2.3.3'];
-    execFileSync(tool('python3'), words, { timeout: 600_000, stdio: ['ignore', 'ignore', 'inherit'] });
-  }
   const image = join(bench.scratch, 'frame');
   const env = { ...bench.env, PYTHONPATH: site };
   run(forkpoint, ['run', '--', tool('python3'), join(programs, 'frame.py'), image], env);
@@ -119,6 +172,11 @@ async function spring(bench) {
 const RATIOS = [
   ['JRuby 9.4, cold', 'JRuby 9.4, restored', 'at least 30'],
   ['JRuby 9.4, restored', 'JRuby 9.4, restored, warmed generation 2', 'above 1'],
+  ['JRuby 10, cold', 'JRuby 10, restored', '-'],
+  ['JRuby 10, cold', 'JRuby 10, restored, warmed generation 2', 'at least 12'],
+  ['JRuby 9.4, cold', 'JRuby 9.4, fork from a booted parent, until the block runs', 'at least 5'],
+  ['JRuby 9.4, cold', 'JRuby 9.4, fork from a restored parent, until the block runs', 'at least 5'],
+  ['MRI with Sinatra in Puma, first answer, cold', 'MRI with Sinatra in Puma, first answer, restored', '-'],
   ['Python with numpy and pandas, cold', 'Python with numpy and pandas, restored', 'at least 8'],
   ['Spring Boot, first answer, cold', 'Spring Boot, first answer, restored', 'at least 15'],
   ['JVM, 1024 MB of objects, restored', 'JVM, 256 MB of objects, restored', 'at most 1.5'],
@@ -131,7 +189,15 @@ export async function benchLanguages({ home, size = 'quick', progress = () => un
   const bench = { home, scratch, env };
   try {
     progress('taking the images');
-    const variants = { ...jruby(bench), ...python(bench), ...heap(bench), ...(await spring(bench)) };
+    const variants = {
+      ...jruby(bench),
+      ...jruby10(bench),
+      ...jrubyFork(bench),
+      ...python(bench),
+      ...heap(bench),
+      ...(await sinatra(bench)),
+      ...(await spring(bench)),
+    };
     const times = await interleave(variants, SIZES[size], progress);
     return { size, rounds: SIZES[size], times, machine: machine() };
   } finally {

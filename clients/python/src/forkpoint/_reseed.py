@@ -1,20 +1,27 @@
 """New randomness for a clone; the page clones-python.md says what is covered and what is not."""
 
+import gc
 import random
 import sys
 import weakref
-from typing import Any, Callable, List, MutableSet
+from typing import Any, Callable, List
 
 from ._gil import entropy
 
 _registered: "weakref.WeakSet[Any]" = weakref.WeakSet()
+#: Of kinds that know no weak references, as numpy's; they live on.
+_kept: List[Any] = []
 #: Instances of random.Random that were made without a seed.
 _unseeded: "weakref.WeakSet[random.Random]" = weakref.WeakSet()
 
 
 def register(generator: Any) -> Any:
-    """Has a generator seeded anew in every clone. It is held weakly. Returns it."""
-    _registered.add(generator)
+    """Has a generator seeded anew in every clone. It is held weakly where its kind allows that. Returns it."""
+    try:
+        _registered.add(generator)
+    except TypeError:
+        if not any(one is generator for one in _kept):
+            _kept.append(generator)
     return generator
 
 
@@ -36,6 +43,10 @@ def watch() -> None:
 
 
 _poll: Any = None
+#: numpy's generators that were made without a seed; only while a checkpoint is taken.
+_found: List[Any] = []
+#: A generator of numpy with so many bits of entropy was made without a seed: it draws 128 itself.
+SEED_BITS = 96
 
 
 def prepare() -> None:
@@ -43,16 +54,22 @@ def prepare() -> None:
     global _poll
     if _poll is None and "ssl" in sys.modules:
         _poll = _openssl_function("RAND_poll")
+    _found[:] = _numpy_generators()
+
+
+def forget() -> None:
+    """Lets go of what `prepare` has found."""
+    _found.clear()
 
 
 def process() -> List[BaseException]:
     """Renews everything that can be reached without letting go of the interpreter's lock; returns what failed."""
-    return _each([_random, _ssl, _uuid, _tempfile, _numpy, lambda: _renew_all(_unseeded)])
+    return _each([_random, _ssl, _uuid, _tempfile, _numpy, lambda: _renew_all([*_unseeded, *_found])])
 
 
 def registered() -> List[BaseException]:
     """Renews what the program has registered, whose methods may do anything; returns what failed."""
-    return _each([lambda: _renew_all(_registered)])
+    return _each([lambda: _renew_all([*_registered, *_kept])])
 
 
 def _each(steps: List[Callable[[], None]]) -> List[BaseException]:
@@ -123,8 +140,25 @@ def _numpy() -> None:
     numpy_random.mtrand._rand.seed(words)
 
 
-def _renew_all(generators: MutableSet[Any]) -> None:
-    for generator in list(generators):
+def _numpy_generators() -> List[Any]:
+    """Looks through all objects, because numpy keeps no list: some 10 ms, before the process stands still."""
+    numpy_random = sys.modules.get("numpy.random")
+    if numpy_random is None:
+        return []
+    kinds = (numpy_random.Generator, numpy_random.RandomState)
+    return [one for one in gc.get_objects() if type(one) in kinds and _made_unseeded(one)]
+
+
+def _made_unseeded(generator: Any) -> bool:
+    bits = getattr(generator, "bit_generator", None) or getattr(generator, "_bit_generator", None)
+    # Its name before numpy 1.25. A generator that was seeded in the old way has none.
+    sequence = getattr(bits, "seed_seq", None) or getattr(bits, "_seed_seq", None)
+    entropy_given = getattr(sequence, "entropy", None)
+    return isinstance(entropy_given, int) and entropy_given.bit_length() > SEED_BITS
+
+
+def _renew_all(generators: List[Any]) -> None:
+    for generator in generators:
         renew(generator)
 
 
