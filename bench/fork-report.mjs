@@ -10,8 +10,21 @@ const NAMES = {
   floor: 'fork(2) of 64 MB in C, three times',
 };
 
+const PARTS = {
+  starts: startLines,
+  stalls: stallLines,
+  many: manyLines,
+  handover: handoverLines,
+  load: loadLines,
+};
+
 /** Returns the result of benchFork as text. */
-export function reportFork({ starts, stalls, many, handover, load, machine }) {
+export function reportFork(result) {
+  const measured = Object.keys(PARTS).filter((name) => result[name] !== undefined);
+  return [result.machine, ...measured.flatMap((name) => ['', ...PARTS[name](result[name])])].join('\n');
+}
+
+function startLines(starts) {
   const rows = Object.entries(NAMES)
     .filter(([name]) => starts[name] !== undefined)
     .map(([name, text]) => [
@@ -22,38 +35,47 @@ export function reportFork({ starts, stalls, many, handover, load, machine }) {
         2,
       ),
     ]);
-  const lines = [
-    machine,
-    '',
-    table([['three more that have served a request', 'ms', 'times fork()'], ...rows]),
-    '',
-    "the parent's stall, of a parent that was restored from a linked image",
-    ...[0, 5, 50].map((mb) =>
-      stallLine(
-        mb,
-        stalls.filter(({ dirtyMb }) => dirtyMb === mb),
-      ),
-    ),
-    '',
-    `${many.count} children, all answering   ${many.ms.toFixed(0)} ms, as many cold starts ${((many.coldMs * many.count) / many.cold).toFixed(0)} ms (by ${many.cold}); cold / fork ${((many.coldMs * many.count) / many.cold / many.ms).toFixed(1)}`,
+  return [table([['three more that have served a request', 'ms', 'times fork()'], ...rows])];
+}
+
+function stallLines(stalls) {
+  const kinds = [...new Set(stalls.map(({ kind }) => kind))];
+  return kinds.flatMap((kind) => [
+    `the parent's stall, ${kind}`,
+    ...[0, 5, 50].map((mb) => stallLine(mb, ofKind(stalls, kind, mb))),
+    `  each dirty MB more   ${((stallOf(stalls, kind, 50) - stallOf(stalls, kind, 0)) / 50).toFixed(2)} ms`,
+  ]);
+}
+
+function manyLines(many) {
+  const cold = (many.coldMs * many.count) / many.cold;
+  return [
+    `${many.count} children, all answering   ${many.ms.toFixed(0)} ms, as many cold starts ${cold.toFixed(0)} ms (by ${many.cold}); cold / fork ${(cold / many.ms).toFixed(1)}`,
     ...many.memory.map(
       ({ requests, mb }) =>
         `PSS after ${requests} requests   ${mb.toFixed(1)} MB a child, ${many.plainMb.toFixed(1)} MB a plain server after one; plain / child ${(many.plainMb / mb).toFixed(1)}`,
     ),
-    '',
-    ...handoverLines(handover),
-    '',
+  ];
+}
+
+function loadLines(load) {
+  return [
     `load: ${load.connections} connections, ${load.seconds} s, ${load.forks} forks, ${load.killed} children killed, ${load.answers} answers by ${load.programs} programs, ${load.cut} requests cut with who served them, ${load.failed.length} failed`,
     ...load.failed.slice(0, 5).map(({ run, message }) => `  failed: ${message} (served by ${run})`),
   ];
-  return lines.join('\n');
+}
+
+function ofKind(stalls, kind, mb) {
+  return stalls.filter((one) => one.kind === kind && one.dirtyMb === mb);
+}
+
+function stallOf(stalls, kind, mb) {
+  return summary(ofKind(stalls, kind, mb), 'stallMs').median;
 }
 
 function stallLine(mb, samples) {
   const beyond = samples.map(({ stallMs, frozenMs }) => stallMs - frozenMs);
-  const stall = summary(samples, 'stallMs');
-  const more = mb === 0 ? '' : `, ${(stall.median / mb).toFixed(2)} ms a dirty MB`;
-  return `  ${mb} MB dirty   stall ${shown(stall)} ms, frozen ${shown(summary(samples, 'frozenMs'))} ms, beyond it ${median(beyond).toFixed(1)} ms${more}`;
+  return `  ${mb} MB dirty   stall ${shown(summary(samples, 'stallMs'))} ms, frozen ${shown(summary(samples, 'frozenMs'))} ms, beyond it ${median(beyond).toFixed(1)} ms`;
 }
 
 function handoverLines({ samples, stockMs }) {

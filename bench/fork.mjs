@@ -17,6 +17,7 @@ const program = join(root, 'bench/programs/fork-app.cjs');
 // Its own compiler for TypeScript is what the program starts with.
 const node = join(root, 'node_modules/node24/bin/node');
 const COUNT = 3;
+const PARTS = ['starts', 'stalls', 'many', 'handover', 'load'];
 const SIZES = {
   smoke: {
     peers: ['fork', 'floor'],
@@ -47,9 +48,12 @@ const SIZES = {
 
 /**
  * Runs the benchmark in a data directory in which set-up has been done.
- * @param {{ home: string, size?: 'smoke' | 'quick' | 'full', progress?: (text: string) => void }} options
+ * @param {{ home: string, size?: 'smoke' | 'quick' | 'full', part?: string, progress?: (text: string) => void }} options
  */
-export async function benchFork({ home, size = 'quick', progress = () => undefined }) {
+export async function benchFork({ home, size = 'quick', part, progress = () => undefined }) {
+  const parts = part?.split(',') ?? PARTS;
+  const unknown = parts.find((name) => !PARTS.includes(name));
+  if (unknown !== undefined) throw new Error(`fork has no part ${unknown}: it has ${PARTS.join(', ')}`);
   const scratch = mkdtempSync(join(home, 'bench-'));
   const env = { ...process.env, FORKPOINT_HOME: home, FORKPOINT_NODE: process.execPath };
   const bench = { home, env, scratch, size: SIZES[size], progress };
@@ -58,15 +62,16 @@ export async function benchFork({ home, size = 'quick', progress = () => undefin
     bench.image = await takeImage(bench);
     bench.floor = join(scratch, 'fork');
     run('cc', ['-O2', '-o', bench.floor, join(root, 'bench/programs/fork.c')]);
-    return {
-      size,
-      starts: await measureStarts(bench),
-      stalls: await measureStalls(bench),
-      many: await measureMany(bench),
-      handover: await measureHandover(bench),
-      load: await measureForkLoad(bench, withParent),
-      machine: machine(),
+    const measure = {
+      starts: measureStarts,
+      stalls: measureStalls,
+      many: measureMany,
+      handover: measureHandover,
+      load: async () => await measureForkLoad(bench, withParent),
     };
+    const result = { size, machine: machine() };
+    for (const name of PARTS.filter((one) => parts.includes(one))) result[name] = await measure[name](bench);
+    return result;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -194,22 +199,47 @@ async function end(servers) {
   await Promise.all(servers.map(({ ended }) => ended));
 }
 
-/** How long the parent does not run, beside the time that CRIU froze it, with more and more memory that has changed. */
+/**
+ * How long the parent does not run, beside the time that CRIU froze it, with more and more memory that has changed: of a parent
+ * that was restored from a linked image, and of one that was started like any program, all of whose memory has to be written.
+ */
 async function measureStalls(bench) {
-  const { home, size } = bench;
-  return await withParent(bench, async (parent, { id }) => {
-    const samples = [];
-    await fork(parent, 1);
-    for (let i = 0; i < size.stalls; i++) {
-      for (const dirtyMb of [0, 5, 50]) {
-        await ask(parent, `/dirty/${dirtyMb}`);
-        const { stallMs } = await fork(parent, 1);
-        samples.push({ dirtyMb, stallMs, frozenMs: frozenBy(home, id) });
-        await ask(parent, '/end');
-      }
+  const linked = 'of a parent that was restored from a linked image';
+  const ordinary = 'of a parent that was started as usual';
+  return [
+    ...(await withParent(bench, async (port, { id }) => await stallsOf(bench, port, id, linked))),
+    ...(await withOrdinary(bench, async (port, id) => await stallsOf(bench, port, id, ordinary))),
+  ];
+}
+
+async function stallsOf({ home, size }, port, id, kind) {
+  const samples = [];
+  await fork(port, 1);
+  for (let i = 0; i < size.stalls; i++) {
+    for (const dirtyMb of [0, 5, 50]) {
+      await ask(port, `/dirty/${dirtyMb}`);
+      const { stallMs } = await fork(port, 1);
+      samples.push({ kind, dirtyMb, stallMs, frozenMs: frozenBy(home, id) });
+      await ask(port, '/end');
     }
-    return samples;
-  });
+  }
+  return samples;
+}
+
+/** Has a parent that was never restored, and ends it. */
+async function withOrdinary({ env }, work) {
+  const name = `bench-ordinary-${process.pid}`;
+  const running = watch(launch([forkpoint, 'run', '--name', name, '--', node, program], env));
+  const [, port] = await Promise.race([running.matches(/port (\d+)/), running.failed]);
+  try {
+    for (let i = 0; i < 200; i++) await ask(Number(port), `/item/${i}`);
+    const all = JSON.parse(run(forkpoint, ['ps', '--json'], env));
+    return await work(Number(port), all.find((one) => one.name === name).id);
+  } finally {
+    running.tell();
+    run(forkpoint, ['kill', name, '--signal', 'KILL'], env);
+    await running.ended;
+  }
 }
 
 /** What the worker has noted of the last fork of a run. */

@@ -44,7 +44,8 @@ function arguments_() {
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0]))
       usage(`one benchmark has to be named`);
-    if (values.part !== undefined && positionals[0] !== 'image') usage(`${positionals[0]} has no parts`);
+    if (values.part !== undefined && !['image', 'fork'].includes(positionals[0]))
+      usage(`${positionals[0]} has no parts`);
     if (!SIZES.includes(values.size)) usage(`there is no size ${values.size}`);
     return { ...values, name: positionals[0] };
   } catch (error) {

@@ -1,5 +1,5 @@
 // Lets every file operation of every command on a store fail, of linking, flattening and checkpoints, and kills whoever takes part at
-// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults. Of the last one
+// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults, fork-faults. Of dump-faults
 // --part CALLER or CALLER,FAULT (repeatable) walks only that part: criu, worker or launcher, and a fault of dump-faults.test.ts.
 // Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
 import { spawnSync } from 'node:child_process';
@@ -46,7 +46,7 @@ try {
     }
   }
   if (points > 0) console.log(`${points} points: every image whole, nothing left behind`);
-  for (const name of ['link-faults', 'chains', 'dump-faults']) {
+  for (const name of ['link-faults', 'chains', 'dump-faults', 'fork-faults']) {
     if (values.operation !== undefined && values.operation !== name) continue;
     const file = join(dirname(here), `../test/engine/${name}.test.ts`);
     const env = { ...process.env, FORKPOINT_FAULTS: 'all', FORKPOINT_FAULT_PARTS: values.part.join(' ') };

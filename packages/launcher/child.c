@@ -12,6 +12,7 @@
 #include <sys/prctl.h>
 #include <sys/socket.h>
 #include <sys/stat.h>
+#include <sys/syscall.h>
 #include <sys/un.h>
 #include <sys/wait.h>
 #include <time.h>
@@ -258,8 +259,28 @@ void nursery_reap(pid_t pid) {
   }
 }
 
+// A pid 1 that was killed could not clean up behind itself: what was being made for children, and the control directory with
+// page files, FIFOs and sockets. Nobody of its pod writes there any more once it is gone (pid_namespaces(7)).
+static void clear_after(const struct run *run, pid_t inner) {
+  static const char *const parts[] = {"/forks", "/ctl"};
+  size_t length;
+  char *state = join(run->dir, "/state", NULL), *text = read_file(state, 256, &length);
+  int was_killed = text != NULL && strncmp(text, "running", 7) == 0;
+  free(state);
+  free(text);
+  if (!was_killed) return;
+  struct pollfd gone = {(int)syscall(SYS_pidfd_open, inner, 0), POLLIN, 0};
+  if (gone.fd >= 0 && poll(&gone, 1, REACH_MS) >= 0) close(gone.fd);
+  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+    char *path = join(run->dir, parts[i], NULL);
+    remove_tree(path);
+    free(path);
+  }
+}
+
 // The end of the parent is that of its children.
-void nursery_close(void) {
+void nursery_close(const struct run *run, pid_t inner) {
   for (size_t i = 0; i < nurslings; i++) kill(nursling[i].pid, SIGKILL);
   for (; nurslings > 0; bury(0)) waitpid(nursling[0].pid, NULL, 0);
+  clear_after(run, inner);
 }

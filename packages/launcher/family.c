@@ -34,6 +34,33 @@ void drop_descriptors(void) {
   while (pod.takes > 0) close(pod.taken[--pod.takes]);
 }
 
+// Where the children of the last fork come to lie, HOME/runs/ID, once their launchers have taken over HOME/runs/OURS/forks/ID.
+static char **expected;
+static size_t expectations;
+static pid_t expected_of;
+
+static void expect_child(const char *plan) {
+  if (expected_of != pod.worker)
+    while (expectations > 0) free(expected[--expectations]);
+  expected_of = pod.worker;
+  char *directory = must(strdup(plan)), *slash = strrchr(directory, '/');
+  if (slash != NULL) *slash = 0;
+  const char *id = slash != NULL ? strrchr(directory, '/') : NULL;
+  expected = must(realloc(expected, (expectations + 1) * sizeof *expected));
+  expected[expectations++] = join(pod.run->home, "/runs", id != NULL ? id : "/none", NULL);
+  free(directory);
+}
+
+// The nursery was killed, and with it those of its children's launchers that had no pod yet: nobody else knows of them.
+void remove_stillborn(void) {
+  if (pod.run->link[1] >= 0) return;
+  for (size_t i = 0; i < expectations; i++) {
+    char *record = join(expected[i], "/run.json", NULL);
+    if (access(record, F_OK) != 0) remove_tree(expected[i]);
+    free(record);
+  }
+}
+
 // `child DETACHED PLAN PLACE...`: has the nursery start one child, which inherits the descriptors at these places.
 void start_child(const struct record *record) {
   char text[8000], control[CMSG_SPACE(sizeof pod.taken)];
@@ -56,6 +83,7 @@ void start_child(const struct record *record) {
     header->cmsg_len = CMSG_LEN(count * sizeof *fds);
     memcpy(CMSG_DATA(header), fds, count * sizeof *fds);
   }
+  expect_child(record->field[1]);
   errno = pod.run->link[1] < 0 ? EPIPE : ENAMETOOLONG;
   int fits = pod.run->link[1] >= 0 && size < (int)sizeof text;
   reply(fits && sendmsg(pod.run->link[1], &message, MSG_NOSIGNAL | MSG_DONTWAIT) == size ? 0 : -1);

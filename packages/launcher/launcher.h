@@ -144,7 +144,7 @@ void child_ended(struct run *run, int status);
 int child_told(struct run *run);
 void nursery_start(const char *order, int *fds, size_t count);
 void nursery_reap(pid_t pid);
-void nursery_close(void);
+void nursery_close(const struct run *run, pid_t inner);
 
 // restore.c: the restore command, and CRIU's part of it
 int restore_main(int count, char **arguments);

@@ -314,7 +314,7 @@ static void stay_as_nursery(struct outer *outer) {
   prctl(PR_SET_NAME, "fp-nursery");
   if (chdir("/") != 0) _exit(EXIT_OURS);
   while (outer->run->link[0] >= 0) poll_once(outer, -1);
-  nursery_close();
+  nursery_close(outer->run, outer->inner);
   _exit(0);
 }
 
@@ -357,7 +357,7 @@ int outer_serve(struct run *run) {
     stay_as_nursery(&outer);
     return 0;
   }
-  nursery_close();
+  nursery_close(run, outer.inner);
   finish(&outer);
   if (!outer.started) abandon(run, outer.failure);
   if (run->is_child) child_ended(run, outer.status);

@@ -63,6 +63,7 @@ void drop_descriptors(void);
 void start_child(const struct record *record);
 void read_link(void);
 void remove_forks(void);
+void remove_stillborn(void);
 
 // supervise.c
 void pod_answer(const char *path, const char *line);

@@ -248,7 +248,9 @@ static void end_pod(void) {
   }
   int code = farewell();
   // Here, because this process outlives every other one of the pod.
-  if (pod.unrecorded || (pod.run->is_child && !pod.run->survives)) remove_tree(pod.run->dir);
+  if (pod.orphaned) remove_stillborn();
+  char *control = join(pod.run->dir, "/ctl", NULL);
+  remove_tree(pod.unrecorded || (pod.run->is_child && !pod.run->survives) ? pod.run->dir : control);
   _exit(code);
 }
 

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { CALLERS, DumpWalk, VICTIMS } from './dump-walk.ts';
+import { DumpWalk, VICTIMS } from './dump-walk.ts';
 import type { Point } from './dump-walk.ts';
+import { CALLERS } from './faulty-engine.ts';
 import { isFullWalk } from './fault-walk.ts';
 
 /** Steps among which a test run draws: a checkpoint has more of each. */

@@ -2,32 +2,21 @@
 // launcher on the store fails, or somebody is killed at it (packages/testkit/src/programs/c/faults.c). A walk has an engine and a
 // package of its own, in which the three are built or started with these faults.
 import assert from 'node:assert/strict';
-import { execFileSync } from 'node:child_process';
-import {
-  chmodSync,
-  existsSync,
-  mkdirSync,
-  readdirSync,
-  readFileSync,
-  realpathSync,
-  renameSync,
-  rmSync,
-  symlinkSync,
-  writeFileSync,
-} from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
-import { createPerson, eventually, nodeBinary, programPath, root } from '@forkpoint/testkit';
-import type { Person, Running } from '@forkpoint/testkit';
+import { createPerson, eventually, programPath } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
 import { listDirectory, verifyImage } from '@forkpoint/store';
 import { compileDynamic } from './build.ts';
+import { FaultyEngine } from './faulty-engine.ts';
+import type { Caller } from './faulty-engine.ts';
 import { childrenOf, isAlive, launcherOf, logOf } from './pods.ts';
 
-export const CALLERS = ['criu', 'worker', 'launcher'] as const;
 export const VICTIMS = ['worker', 'launcher', 'criu', 'command'] as const;
 
 /** One operation of a checkpoint, and what happens at it: it fails, or somebody is killed before it is done. */
 export interface Point {
-  readonly caller: (typeof CALLERS)[number];
+  readonly caller: Caller;
   readonly at: number;
   readonly fault: 'space' | 'io' | 'files' | (typeof VICTIMS)[number];
 }
@@ -39,27 +28,13 @@ const MEGABYTES = '2';
 
 export class DumpWalk {
   readonly person: Person = createPerson();
+  readonly #engine = new FaultyEngine(this.person);
   /** The operation that was struck last. */
   what = '';
-  readonly #directory: string;
-  readonly #control: string;
-  readonly #log: string;
   #run = '';
   #sum = '';
   /** Memory that some image may hold. */
   readonly #known = new Set<string>();
-  #sequence = 0;
-
-  constructor() {
-    this.#directory = join(this.person.scratch, 'walk');
-    this.#control = join(this.#directory, 'control');
-    this.#log = join(this.person.scratch, 'struck');
-    mkdirSync(join(this.#directory, 'lib/dist'), { recursive: true });
-    mkdirSync(join(this.#directory, 'lib/bin'));
-    this.#makeEngine();
-    this.#makePackage();
-    execFileSync('chmod', ['-R', 'a+rX', this.#directory]);
-  }
 
   /** Starts the program and takes the first image. */
   async start(): Promise<void> {
@@ -100,10 +75,10 @@ export class DumpWalk {
 
   async #meet({ caller, at, fault }: Point, name: string): Promise<Came> {
     const isError = fault === 'space' || fault === 'io' || fault === 'files';
-    this.#order([caller, isError ? fault : 'halt', at, this.person.home, this.#log]);
+    this.#engine.order(caller, isError ? fault : 'halt', at);
     const launcher = launcherOf(this.person, this.#run);
-    const running = this.#forkpoint('checkpoint', this.#run, name);
-    const isStruck = (): boolean => existsSync(this.#log);
+    const running = this.#engine.forkpoint('checkpoint', this.#run, name);
+    const isStruck = (): boolean => this.#engine.isStruck;
     let hasEnded = false;
     void running.end().then(() => (hasEnded = true));
     // The worker has more to do behind the answer.
@@ -116,11 +91,11 @@ export class DumpWalk {
       if (victim === undefined || (fault === 'command' && hasEnded)) came = 'nobody';
       else process.kill(victim, 'SIGKILL');
     }
-    if (isStruck()) this.what = readFileSync(this.#log, 'utf8').trim();
-    rmSync(this.#log, { force: true });
+    if (isStruck()) this.what = this.#engine.what;
+    this.#engine.release();
     await running.end();
     await eventually(() => isOver() || undefined, 'the end of the worker', 60_000);
-    this.#order(undefined);
+    this.#engine.clear();
     return came;
   }
 
@@ -188,99 +163,11 @@ export class DumpWalk {
     return answer;
   }
 
-  #order(words: readonly (string | number)[] | undefined): void {
-    const text = words === undefined ? '' : `${[++this.#sequence, ...words].join(' ')}\n`;
-    writeFileSync(`${this.#control}.new`, text);
-    chmodSync(`${this.#control}.new`, 0o644);
-    renameSync(`${this.#control}.new`, this.#control);
-  }
-
-  #forkpoint(...words: string[]): Running {
-    const running = this.person.start([join(this.#directory, 'lib/bin/forkpoint'), ...words], {
-      env: { FORKPOINT_NODE: nodeBinary(24) },
-    });
-    running.child.stdin?.end();
-    return running;
-  }
-
   async #succeed(...words: string[]): Promise<{ stdout: string }> {
-    const { code, stdout, stderr } = await this.#forkpoint(...words).end();
+    const { code, stdout, stderr } = await this.#engine.forkpoint(...words).end();
     assert.equal(code, 0, `${words.join(' ')}: ${stderr}${stdout}`);
     return { stdout };
   }
-
-  /** An engine in which CRIU is started with the faults, and the launcher is built with them. */
-  #makeEngine(): void {
-    const lent = realpathSync(join(this.person.home, 'engine'));
-    const engine = join(this.#directory, 'engine');
-    const native = join(engine, 'native');
-    mkdirSync(native, { recursive: true });
-    for (const name of readdirSync(lent).filter((one) => !['engine.plan', 'native'].includes(one)))
-      symlinkSync(join(lent, name), join(engine, name));
-    for (const name of readdirSync(realpathSync(join(lent, 'native/current'))).filter(
-      (one) => one !== 'launcher',
-    ))
-      symlinkSync(join(lent, 'native/current', name), join(native, name));
-    symlinkSync('.', join(native, 'current'));
-    const plan = readFileSync(join(lent, 'engine.plan'), 'latin1');
-    writeFileSync(join(engine, 'engine.plan'), withPreload(plan, this.#compile('criu')), 'latin1');
-    const sources = readdirSync(join(root, 'packages/launcher')).filter((name) => name.endsWith('.c'));
-    const files = sources.map((name) => join(root, 'packages/launcher', name));
-    execFileSync('cc', ['-O0', '-o', join(native, 'launcher'), ...files, this.#source('launcher'), '-ldl']);
-    rmSync(join(this.person.home, 'engine'));
-    symlinkSync(engine, join(this.person.home, 'engine'));
-  }
-
-  /** A package whose worker is started once more, with the faults. */
-  #makePackage(): void {
-    const lib = join(root, 'packages/forkpoint');
-    for (const name of readdirSync(join(lib, 'dist')).filter((one) => one !== 'worker.cjs'))
-      symlinkSync(join(lib, 'dist', name), join(this.#directory, 'lib/dist', name));
-    writeFileSync(join(this.#directory, 'lib/bin/forkpoint'), readFileSync(join(lib, 'bin/forkpoint')), {
-      mode: 0o755,
-    });
-    const real = JSON.stringify(join(lib, 'dist/worker.cjs'));
-    const preload = JSON.stringify(this.#compile('worker'));
-    writeFileSync(
-      join(this.#directory, 'lib/dist/worker.cjs'),
-      `process.execve(process.execPath, [process.execPath, ${real}], { ...process.env, LD_PRELOAD: ${preload} });\n`,
-    );
-  }
-
-  #source(role: string): string {
-    const file = join(this.#directory, `faults-${role}.c`);
-    const include = programPath('c/faults.c');
-    const text = `#define FAULT_ROLE "${role}"\n#define FAULT_CONTROL "${this.#control}"\n#include "${include}"\n`;
-    writeFileSync(file, text);
-    return file;
-  }
-
-  #compile(role: string): string {
-    const file = join(this.#directory, `faults-${role}.so`);
-    execFileSync('cc', ['-O1', '-shared', '-fPIC', '-o', file, this.#source(role), '-ldl']);
-    return file;
-  }
-}
-
-/** The engine's plan, with a library that is loaded before all others: by CRIU's own loader, or by that of the machine. */
-function withPreload(plan: string, library: string): string {
-  const words = plan.split('\0');
-  const result: string[] = [];
-  for (let at = 0; at < words.length; at++) {
-    const word = words[at] ?? '';
-    const [, key = '', count = '0'] = /^(criu|quick):(\d+)$/.exec(word) ?? [];
-    if (key === '') {
-      result.push(word);
-      continue;
-    }
-    const [first = '', ...rest] = words.slice(at + 1, at + 1 + Number(count));
-    const own = first.includes('ld-linux')
-      ? [first, '--preload', library]
-      : ['/usr/bin/env', `LD_PRELOAD=${library}`, first];
-    result.push(`${key}:${own.length + rest.length}`, ...own, ...rest);
-    at += Number(count);
-  }
-  return result.join('\0');
 }
 
 function helperOf(launcher: number, who: 'worker' | 'criu'): number | undefined {

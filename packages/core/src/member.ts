@@ -286,11 +286,12 @@ export class Member {
       () => this.#parts.family.abandon(),
       () => isReseeded && this.#parts.reseeder.process(),
       () => isReseeded && this.#parts.reseeder.thread(),
-      () => fork?.isParked === true && this.#takeOver(),
-      () => this.#takeEnvironment(this.identity.env),
       () => cwd !== null && process.chdir(cwd),
       refreshStreams,
       () => this.#writeInfo(),
+      // Last, so that a clone that stands ready has nothing left to do but this.
+      () => fork?.isParked === true && this.#takeOver(),
+      () => this.#takeEnvironment(this.identity.env),
     ];
     const errors: unknown[] = [];
     for (const step of steps) {

@@ -9,7 +9,7 @@ import { provideForHeirs } from './heirs.ts';
 import { Member } from './member.ts';
 import { createReseeder } from './randomness.ts';
 import { SERVE_VARIABLE, ServeAgent } from './serve-agent.ts';
-import { watchInput } from './streams.ts';
+import { watchStreams } from './streams.ts';
 import { traceResources } from './trace-resources.ts';
 import type {
   CheckpointOptions,
@@ -132,7 +132,7 @@ function join(context: OrderedContext, preload: string): Joined | undefined {
   const member = new Member({ control, context, reseeder, barrier, liveWorkers, environment, family });
   member.join();
   provideForHeirs(preload);
-  watchInput();
+  watchStreams();
   environment.start();
   if (process.env['FORKPOINT_TRACE_RESOURCES'] === '1') traceResources(directory);
   serve(context, member);

@@ -55,14 +55,16 @@ export function closeOutside(draft: Draft): string[] {
 }
 
 /**
- * A connection that was accepted has the name of the socket that accepted it. When the other end is gone and the name is
- * deleted, CRIU waits for ever for somebody to bind it; nobody needs the name any more.
+ * A connection that was accepted has the name of the socket that accepted it. When the other end is gone, CRIU would bind it to that name:
+ * it deletes the path of the original that still listens there, and where the name is deleted it waits for ever. Nobody needs
+ * the name any more.
  */
 function forgetName(socket: unix_sk_entry): boolean {
   const isStream = socket.type === SOCK_STREAM || socket.type === SOCK_SEQPACKET;
   const isConnection = isStream && socket.state === TCP_ESTABLISHED;
-  if (!isConnection || socket.peer !== 0 || !socket.deleted) return false;
+  if (!isConnection || socket.peer !== 0 || socket.name.length === 0) return false;
   socket.name = new Uint8Array(0);
+  socket.nameDir = '';
   socket.deleted = false;
   return true;
 }

@@ -51,19 +51,21 @@ describe('listening sockets', () => {
     assert.match(note?.message ?? '', /busy\.sock/);
   });
 
-  it('whose name is deleted lend it to no connection that has lost its other end', () => {
-    let id = 0;
-    const lost = edited(zoo, 'files', 'files.img', (file) => {
-      const socket = file.entries.find(
-        ({ message }) => message.usk?.state === 1 && message.usk.type === 1,
-      )?.message;
-      assert.ok(socket?.usk);
-      id = socket.id;
-      Object.assign(socket.usk, { peer: 0, name: Buffer.from('/gone.sock\0'), deleted: true });
-    });
-    const changed = messages(applied(lost, rewrite(lost)), 'files', 'files.img');
-    const usk = changed.entries.find(({ message }) => message.id === id)?.message.usk;
-    assert.deepEqual([usk?.name.length, usk?.deleted], [0, false]);
+  it('lend their name to no connection that has lost its other end, deleted or not', () => {
+    for (const deleted of [true, false]) {
+      let id = 0;
+      const lost = edited(zoo, 'files', 'files.img', (file) => {
+        const socket = file.entries.find(
+          ({ message }) => message.usk?.state === 1 && message.usk.type === 1,
+        )?.message;
+        assert.ok(socket?.usk);
+        id = socket.id;
+        Object.assign(socket.usk, { peer: 0, name: Buffer.from('/a.sock\0'), deleted });
+      });
+      const changed = messages(applied(lost, rewrite(lost)), 'files', 'files.img');
+      const usk = changed.entries.find(({ message }) => message.id === id)?.message.usk;
+      assert.deepEqual([usk?.name.length, usk?.deleted], [0, false]);
+    }
   });
 
   it('leave connected, datagram and UDP sockets alone', () => {

@@ -1,0 +1,109 @@
+// What everybody who takes part holds after more and more forks of one program.
+import { readdirSync, readFileSync } from 'node:fs';
+import { join } from 'node:path';
+import { eventually, nodeBinary, programPath } from '@forkpoint/testkit';
+import type { Person } from '@forkpoint/testkit';
+import { parse } from './helpers.ts';
+import { childrenOf, launcherOf } from './pods.ts';
+
+/** What is held after so many forks: descriptors, bytes, files. */
+export interface Held {
+  readonly forks: number;
+  /** The program's own, as it counts it. */
+  readonly heap: number;
+  readonly fds: number;
+  /** Resident memory of the program, and of the two launchers, in kB. */
+  readonly programKb: number;
+  readonly innerKb: number;
+  readonly outerKb: number;
+  readonly innerFds: number;
+  readonly outerFds: number;
+  /** Processes below the launchers, the program among them. */
+  readonly processes: number;
+  /** Areas of the program's memory. */
+  readonly areas: number;
+  /** Files and directories in the data directory. */
+  readonly files: number;
+  /** Bytes of the launcher's log. */
+  readonly logBytes: number;
+}
+
+/** Forks `count` times, and looks each `every` times. */
+export async function forkMany(
+  person: Person,
+  count: number,
+  every: number,
+  onLook: (held: Held) => void = () => undefined,
+): Promise<Held[]> {
+  const program = [
+    nodeBinary(24),
+    '--expose-gc',
+    programPath('generations.cjs'),
+    String(count),
+    String(every),
+  ];
+  const running = person.forkpoint(['run', '--name', 'many', '--', ...program], {
+    timeoutMs: 10_000 + count * 5000,
+  });
+  const looks: Held[] = [];
+  for (let forks = every; forks <= count; forks += every) {
+    const [, text = ''] = await running.output(new RegExp(`^done ${forks} (.*)$`, 'm'), every * 5000);
+    const [run] = (await person.json(['ps'])) as { id: string }[];
+    const outer = running.child.pid ?? 0;
+    const inner = launcherOf(person, run?.id ?? '');
+    // The worker of the last fork ends behind its answer.
+    const helpers = (): number[] => [
+      ...childrenOf(inner),
+      ...childrenOf(outer).filter((pid) => pid !== inner),
+    ];
+    const [program_ = 0] = await eventually(
+      () => (helpers().length === 1 ? helpers() : undefined),
+      'nobody but the program below the launchers',
+    );
+    const held: Held = {
+      forks,
+      ...parse<{ heap: number; fds: number }>(text),
+      programKb: residentOf(program_),
+      innerKb: residentOf(inner),
+      outerKb: residentOf(outer),
+      innerFds: readdirSync(`/proc/${inner}/fd`).length,
+      outerFds: readdirSync(`/proc/${outer}/fd`).length,
+      processes: helpers().length,
+      areas: readFileSync(`/proc/${program_}/maps`, 'utf8').split('\n').length,
+      files: readdirSync(person.home, { recursive: true }).length,
+      logBytes: readFileSync(join(person.home, 'runs', run?.id ?? '', 'launcher.log')).length,
+    };
+    looks.push(held);
+    onLook(held);
+    running.child.stdin?.write('go\n');
+  }
+  const { code, stderr } = await running.end();
+  if (code !== 0) throw new Error(stderr);
+  return looks;
+}
+
+function residentOf(pid: number): number {
+  return Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${pid}/status`, 'utf8'))?.[1] ?? 0);
+}
+
+/** Returns what grows from the first look to the last more than so many forks explain; empty when all is bounded. */
+export function growthOf([first, ...rest]: readonly Held[]): string[] {
+  const last = rest.at(-1);
+  if (first === undefined || last === undefined) return ['looked once only'];
+  const mayGrow: Partial<Record<keyof Held, number>> = {
+    forks: Infinity,
+    // Of a collected heap: compiled code, and what V8 has not given back.
+    heap: 4 << 20,
+    programKb: 30_000,
+    innerKb: 600,
+    outerKb: 600,
+    areas: 150,
+    logBytes: LOG_MAX,
+  };
+  return (Object.keys(first) as (keyof Held)[])
+    .filter((name) => last[name] - first[name] > (mayGrow[name] ?? 0))
+    .map((name) => `${name}: ${first[name]} to ${last[name]}`);
+}
+
+/** The log of a run is cut when it is longer. */
+const LOG_MAX = 8 << 20;
