@@ -3,7 +3,7 @@ import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
-import type { Person, Running } from '@forkpoint/testkit';
+import type { NodeMajor, Person, Running } from '@forkpoint/testkit';
 import { parse } from './helpers.ts';
 import { childrenOf, gone, isAlive, launcherOf, living } from './pods.ts';
 
@@ -26,7 +26,7 @@ interface Facts {
 
 const LIMIT_MS = 60_000;
 
-function family(person: Person, node: 20 | 24, ...args: string[]): Running {
+function family(person: Person, node: NodeMajor, ...args: string[]): Running {
   return person.forkpoint(
     ['run', '--name', 'family', '--', nodeBinary(node), programPath('forking.cjs'), ...args],
     {
@@ -54,7 +54,7 @@ function leftovers(person: Person): string[] {
   });
 }
 
-for (const node of [20, 24] as const) {
+for (const node of [20, 22, 24, 26] as const) {
   describe(`fork() on Node ${node}`, () => {
     let person: Person;
     before(() => {

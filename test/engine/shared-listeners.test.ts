@@ -106,6 +106,22 @@ describe('listening sockets of a program that forks', () => {
     await parent.running.end();
   });
 
+  test('are the child’s own beside the parent’s where the kernel gives no copy of them and they allow it; else the fork says what to do', async () => {
+    const env = { FORKPOINT_NO_GETFD: '1', REUSE_PORT: '1' };
+    const parent = await Parent.start('refused', env);
+    const told = await parent.tell<string>({ fork: { stdio: 'ignore' } }, 'failed');
+    assert.match(told, /^ERR_FORKPOINT_FORK: the listening socket unix-refused\.sock cannot be shared/);
+    const { children } = await parent.fork({
+      listen: { 'unix-refused.sock': 'close', 'unix-refused.sock.silent': 'close' },
+    });
+    const all = ['parent', children[0]?.id ?? ''];
+    const { tcp, tls, unix } = parent.places;
+    for (const place of [tcp, tls]) assert.deepEqual(await servedBy(place, all), [], place.kind);
+    assert.deepEqual(await servedBy(unix, ['parent']), []);
+    parent.running.child.kill('SIGKILL');
+    await parent.running.end();
+  });
+
   test('keep their path when a connection whose client has gone is still open', async () => {
     const parent = await Parent.start('gone');
     const path = join(person.scratch, 'gone.sock.silent');

@@ -137,8 +137,9 @@ function listenersOf(
     const name = names.find((one) => choices[one] !== undefined);
     if (name !== undefined) used.add(name);
     const choice = (name === undefined ? undefined : choices[name]) ?? 'share';
+    const address = choice === 'share' ? ownBeside(slot, taken) : choice;
     if (choice === 'close') closed.push(slot.id);
-    else if (choice !== 'share') own.push('--listen', `${slot.id}=${choice}`);
+    else if (address !== null) own.push('--listen', `${slot.id}=${address}`);
     else shared.push({ name: slot.id, place: placeOf(slot, taken) });
   }
   const unknown = Object.keys(choices).find((name) => !used.has(name));
@@ -150,16 +151,30 @@ function listenersOf(
   return { shared, closed, own };
 }
 
+function placesOf(slot: ManifestSlot, taken: Taken): number[] {
+  return slot.fds.map(({ pid, fd }) => taken.get(`${pid}:${fd}`)).filter((place) => place !== undefined);
+}
+
+/**
+ * Where a child listens itself, beside the parent, because the kernel gave no copy of the parent's socket: with SO_REUSEPORT several
+ * sockets of one user have one address, and the kernel deals out the connections. Null when that is not needed or not possible.
+ */
+function ownBeside(slot: ManifestSlot, taken: Taken): string | null {
+  if (slot.kind !== 'tcp' || !slot.options.includes('reuseport')) return null;
+  if (placesOf(slot, taken).some((place) => place >= 0)) return null;
+  return `${slot.address.includes(':') ? `[${slot.address}]` : slot.address}:${slot.port}`;
+}
+
 function placeOf(slot: ManifestSlot, taken: Taken): number {
-  const places = slot.fds
-    .map(({ pid, fd }) => taken.get(`${pid}:${fd}`))
-    .filter((place) => place !== undefined);
+  const places = placesOf(slot, taken);
   const place = places.find((one) => one >= 0);
   if (place !== undefined) return place;
   throw new SupervisorError(
     'ERR_FORKPOINT_FORK',
     `the listening socket ${slot.id} cannot be shared with children: the kernel gave no copy of it (errno ${-(places[0] ?? 0)})`,
-    { hint: `give the children sockets of their own, or none: listen: { '${slot.id}': 'close' }` },
+    {
+      hint: `give the children sockets of their own, or none: listen: { '${slot.id}': 'close' }; or let the program listen with reusePort`,
+    },
   );
 }
 

@@ -1,4 +1,5 @@
-// A server on three listeners at once, TCP, TLS and a unix socket, that forks as it is told: `listening.cjs SOCKET`.
+// A server on three listeners at once, TCP, TLS and a unix socket, that forks as it is told: `listening.cjs SOCKET`, with
+// SO_REUSEPORT where REUSE_PORT is 1.
 // Commands come as lines of JSON: `{"fork": OPTIONS}`, `{"kill": ID}`; each is answered by a line `NAME JSON`.
 'use strict';
 const fs = require('node:fs');
@@ -58,8 +59,9 @@ async function obey(line) {
 async function main() {
   for (const server of Object.values(servers)) server.keepAliveTimeout = 60_000;
   const all = Object.values(servers).map(async (server) => await once(server, 'listening'));
-  servers.tcp.listen(0, '127.0.0.1');
-  servers.tls.listen(0, '127.0.0.1');
+  const where = { port: 0, host: '127.0.0.1', reusePort: process.env.REUSE_PORT === '1' };
+  servers.tcp.listen(where);
+  servers.tls.listen(where);
   servers.unix.listen(process.argv[2]);
   silent.listen(`${process.argv[2]}.silent`);
   await Promise.all(all);
