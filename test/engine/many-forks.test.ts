@@ -13,7 +13,7 @@ describe('a program that forks again and again', () => {
 
   // `npm run forks` does it 3,000 times.
   test('leaves memory, descriptors, processes and files of everybody involved as they were', async () => {
-    const looks = await forkMany(person, 60, 20);
+    const looks = await forkMany(person, 30, 10);
     assert.deepEqual(growthOf(looks), [], JSON.stringify(looks));
   });
 });

@@ -28,6 +28,9 @@ export interface Held {
   readonly logBytes: number;
 }
 
+/** Longest time for one fork, on a machine that has much else to do. */
+const FORK_MS = 20_000;
+
 /** Forks `count` times, and looks each `every` times. */
 export async function forkMany(
   person: Person,
@@ -43,11 +46,11 @@ export async function forkMany(
     String(every),
   ];
   const running = person.forkpoint(['run', '--name', 'many', '--', ...program], {
-    timeoutMs: 10_000 + count * 5000,
+    timeoutMs: 10_000 + count * FORK_MS,
   });
   const looks: Held[] = [];
   for (let forks = every; forks <= count; forks += every) {
-    const [, text = ''] = await running.output(new RegExp(`^done ${forks} (.*)$`, 'm'), every * 5000);
+    const [, text = ''] = await running.output(new RegExp(`^done ${forks} (.*)$`, 'm'), every * FORK_MS);
     const [run] = (await person.json(['ps'])) as { id: string }[];
     const outer = running.child.pid ?? 0;
     const inner = launcherOf(person, run?.id ?? '');
