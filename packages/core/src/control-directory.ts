@@ -130,19 +130,15 @@ export class ControlDirectory {
     }
   }
 
-  /** Replaces who this run is, for threads that read it when they go on. */
-  writeIdentity(identity: HookContext): void {
+  /** Returns what replaces who this run is, for threads that read it when they go on. The file is read now. */
+  identityWriter(): (identity: HookContext) => void {
     const path = `${this.path}/identity.json`;
     const fields: unknown = JSON.parse(fs.readFileSync(path, 'utf8'));
-    const { args, env } = identity;
-    fs.writeFileSync(
-      `${this.#member}/identity.new`,
-      `${JSON.stringify(Object.assign({}, fields, { args, env }))}\n`,
-      {
-        mode: 0o600,
-      },
-    );
-    fs.renameSync(`${this.#member}/identity.new`, path);
+    return ({ args, env }) => {
+      const text = `${JSON.stringify(Object.assign({}, fields, { args, env }))}\n`;
+      fs.writeFileSync(`${this.#member}/identity.new`, text, { mode: 0o600 });
+      fs.renameSync(`${this.#member}/identity.new`, path);
+    };
   }
 
   /** Waits a few seconds at most until the launcher has made members/<pid>/outcome; throws CoreError. */

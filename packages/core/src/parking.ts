@@ -11,9 +11,10 @@ const NOTHING = '{"v":1,"args":["a"],"env":{"A":"a"}}';
  */
 export function standUntilAssigned(control: ControlDirectory, identity: HookContext): HookContext {
   parseAssignment(NOTHING, identity);
-  control.writeIdentity(identity);
+  const writeIdentity = control.identityWriter();
+  writeIdentity(identity);
   const assigned = parseAssignment(control.blockForAssignment(), identity);
   // Worker threads, which stand still behind this one, read their variables there.
-  if (assigned.args.length > 0 || Object.keys(assigned.env).length > 0) control.writeIdentity(assigned);
+  if (assigned.args.length > 0 || Object.keys(assigned.env).length > 0) writeIdentity(assigned);
   return assigned;
 }
