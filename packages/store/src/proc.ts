@@ -1,4 +1,5 @@
 import { readdir, readFile } from 'node:fs/promises';
+import { errnoOf } from './error.ts';
 
 /** What /proc/PID/stat and /proc/PID/status say about a process. */
 export interface ProcessFacts {
@@ -52,10 +53,30 @@ export async function memoryOf(hostPid: number): Promise<{ privateBytes: number;
   };
 }
 
+/** Files of /proc that are read at the same time. */
+const READ_AT_ONCE = 64;
+
+let looking: Promise<ProcessFacts[]> | undefined;
+
+/** Returns all processes. One look serves everybody who asks while it is under way: `ps` asks once for each run. */
+async function allProcesses(): Promise<ProcessFacts[]> {
+  looking ??= lookAtAll().finally(() => (looking = undefined));
+  return await looking;
+}
+
+async function lookAtAll(): Promise<ProcessFacts[]> {
+  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
+  const all: ProcessFacts[] = [];
+  while (pids.length > 0) {
+    const some = await Promise.all(pids.splice(0, READ_AT_ONCE).map(processFacts));
+    all.push(...some.filter((facts) => facts !== undefined));
+  }
+  return all;
+}
+
 /** Returns a process's descendants of any depth, itself excluded. */
 export async function descendantsOf(hostPid: number): Promise<ProcessFacts[]> {
-  const pids = (await readdir('/proc')).filter((name) => /^\d+$/.test(name)).map(Number);
-  const all = (await Promise.all(pids.map(processFacts))).filter((facts) => facts !== undefined);
+  const all = await allProcesses();
   const children = new Map<number, ProcessFacts[]>();
   for (const facts of all) {
     const siblings = children.get(facts.parentPid);
@@ -79,7 +100,9 @@ export async function descendantsOf(hostPid: number): Promise<ProcessFacts[]> {
 async function readProc(path: string): Promise<string | undefined> {
   try {
     return await readFile(path, 'utf8');
-  } catch {
+  } catch (error) {
+    // Not to be taken for a process that is gone.
+    if (['EMFILE', 'ENFILE'].includes(errnoOf(error) ?? '')) throw error;
     // Processes end at any time, and those of others are not readable: both mean that there is nothing to tell.
     return undefined;
   }

@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
-import { once } from 'node:events';
 import { spawnSync } from 'node:child_process';
+import { once } from 'node:events';
 import { constants } from 'node:fs';
 import { mkdir, open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
@@ -161,4 +161,16 @@ test('waiting for a run gives its exit code, or null when the launcher was kille
   const killed = waitForExit(run, { timeoutMs: 5000 });
   launcher.kill('SIGKILL');
   assert.equal(await killed, null);
+});
+
+test('hundreds of runs are looked at together with few descriptors, and none seems to be gone', () => {
+  const proc = new URL('../src/proc.ts', import.meta.url).href;
+  const script = `
+    import('${proc}').then(async ({ descendantsOf }) => {
+      const all = await Promise.all(Array.from({ length: 300 }, () => descendantsOf(process.ppid)));
+      process.exit(all.every((found) => found.some(({ hostPid }) => hostPid === process.pid)) ? 0 : 9);
+    });`;
+  const limited = ['-c', 'ulimit -n 100; exec "$0" -e "$1"', process.execPath, script];
+  const { status, stderr } = spawnSync('sh', limited, { encoding: 'utf8' });
+  assert.equal(status, 0, stderr);
 });
