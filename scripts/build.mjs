@@ -83,6 +83,32 @@ async function bundle(out) {
   }
 }
 
+/** Libraries that a bundler may have put into a file of the program's, where no adapter finds them by itself. */
+const ADAPTERS = ['pg'];
+
+/** `forkpoint/adapters/NAME`: goes by the runtime that all copies of the library share. */
+function adapters(out) {
+  mkdirSync(join(out, 'adapters'));
+  for (const name of ADAPTERS) {
+    const path = join(out, 'adapters', name);
+    const adapt = `(library) => globalThis[Symbol.for('forkpoint.runtime')]?.adapt?.('${name}', library) ?? library`;
+    writeFileSync(`${path}.cjs`, `'use strict';\nrequire('../index.cjs');\nexports.adapt = ${adapt};\n`);
+    writeFileSync(`${path}.mjs`, `import '../index.cjs';\nexport const adapt = ${adapt};\n`);
+    const types = [
+      '/**',
+      ` * Adapts a copy of ${name} that forkpoint has not seen, because a bundler has put it into another file. Call it before anything is`,
+      ' * connected. Returns the library. Throws a TypeError for something else; does nothing outside of forkpoint.',
+      ' */',
+      'export declare function adapt<T>(library: T): T;',
+      '',
+    ].join('\n');
+    for (const directory of ['types', 'types-cjs']) {
+      mkdirSync(join(out, directory, 'adapters'), { recursive: true });
+      writeFileSync(join(out, directory, 'adapters', `${name}.d.ts`), types);
+    }
+  }
+}
+
 /** The exports of a bundle are those of its first file; modules that are imported late have lists of their own. */
 function exportedNames(path) {
   const text = readFileSync(path, 'utf8');
@@ -174,6 +200,7 @@ try {
   await bundle(draft);
   copyNative(join(draft, 'native'));
   declare(draft);
+  adapters(draft);
   writeFileSync(join(draft, 'build.stamp'), wanted);
   const old = join(published, `.old-${process.pid}`);
   if (existsSync(dist) && statSync(dist).isDirectory()) renameSync(dist, old);

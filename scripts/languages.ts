@@ -11,28 +11,24 @@ import {
   mkdtempSync,
   readdirSync,
   readFileSync,
-  readlinkSync,
   realpathSync,
   renameSync,
   rmSync,
   statSync,
   symlinkSync,
-  unlinkSync,
   writeFileSync,
 } from 'node:fs';
 import { dirname, join, relative } from 'node:path';
 import { rootCertificates } from 'node:tls';
 import { fileURLToPath } from 'node:url';
-import { fetchPackages } from '../packages/engine/src/apt.ts';
-import { findMirrors } from '../packages/engine/src/mirror.ts';
 import { buildJavaClient } from './java.mjs';
+import { fetchDebianTree, LIBRARIES } from './lib/debian.ts';
 
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const base = join(root, '.forkpoint/languages');
 const bin = join(base, 'bin');
 const debian = join(base, 'debian');
 const maven = join(base, 'maven');
-const LIBRARIES = 'usr/lib/x86_64-linux-gnu';
 const COMMAND_LIMIT_MS = 10 * 60_000;
 /** 1: nothing of the system is used, as on a machine that has none of it. */
 const IS_PRIVATE = process.env['FORKPOINT_TEST_PRIVATE_LANGUAGES'] === '1';
@@ -64,46 +60,6 @@ function ofSystem(tool: Tool): string | undefined {
   if (tool === 'ruby' && !['/usr/bin/puma', sinatra].every(existsSync)) return undefined;
   // A JRE has no compiler, which the tests need as well.
   return tool === 'java' && !existsSync(join(dirname(realpathSync(path)), 'javac')) ? undefined : path;
-}
-
-async function fetchDebian(packages: readonly string[]): Promise<void> {
-  const context = { env: process.env, log: (line: string) => console.error(`  ${line}`), signal: undefined };
-  const { mirrors, codename } = await findMirrors(process.env);
-  const area = mkdtempSync(join(base, 'fetch-'));
-  try {
-    const archive = { mirror: mirrors[0] ?? '', suite: codename === '' ? 'bookworm' : codename };
-    const fetched = await fetchPackages(area, archive, packages, 'closure', context);
-    dropSystemLibraries(fetched.root);
-    makeLinksRelative(fetched.root, fetched.root);
-    rmSync(debian, { recursive: true, force: true });
-    renameSync(fetched.root, debian);
-  } finally {
-    rmSync(area, { recursive: true, force: true });
-  }
-}
-
-/** A libc of the packages and the loader of the system do not go together; what the system has is taken from there. */
-function dropSystemLibraries(tree: string): void {
-  for (const directory of [LIBRARIES, 'lib/x86_64-linux-gnu']) {
-    const path = join(tree, directory);
-    if (!existsSync(path)) continue;
-    for (const name of readdirSync(path)) {
-      if (/\.so(\.|$)/.test(name) && existsSync(join('/', directory, name))) unlinkSync(join(path, name));
-    }
-  }
-}
-
-/** Debian's links into /etc and /usr lead into the tree. */
-function makeLinksRelative(directory: string, tree: string): void {
-  for (const entry of readdirSync(directory, { withFileTypes: true })) {
-    const path = join(directory, entry.name);
-    if (entry.isDirectory()) makeLinksRelative(path, tree);
-    if (!entry.isSymbolicLink()) continue;
-    const target = readlinkSync(path);
-    if (!target.startsWith('/')) continue;
-    unlinkSync(path);
-    symlinkSync(relative(dirname(path), join(tree, target)), path);
-  }
 }
 
 /** Writes a command that starts `program`, a path of the system or one below this directory. */
@@ -322,7 +278,12 @@ if (!isReady()) {
   const tools = Object.keys(PACKAGES) as Tool[];
   const system = new Map(tools.map((tool) => [tool, ofSystem(tool)]));
   const missing = tools.filter((tool) => system.get(tool) === undefined);
-  if (missing.length > 0) await fetchDebian(missing.flatMap((tool) => PACKAGES[tool]));
+  if (missing.length > 0)
+    await fetchDebianTree(
+      base,
+      debian,
+      missing.flatMap((tool) => PACKAGES[tool]),
+    );
   writeCommands(system);
   const lib = join(base, 'lib');
   mkdirSync(lib, { recursive: true });

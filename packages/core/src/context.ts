@@ -1,3 +1,4 @@
+import { Adapters } from './adapters/registry.ts';
 import { CoreError, flattenErrors } from './errors.ts';
 import type { Context, HookContext, RegisterOptions, Resource } from './types.ts';
 
@@ -47,9 +48,12 @@ export class OrderedContext implements Context, Resource {
     return this.#entries.length < before;
   }
 
-  /** Returns whether nobody is registered, so that a checkpoint need not wait for anything. */
+  /** Returns whether nobody is registered who has something to do, so that a checkpoint need not wait for anything. */
   isEmpty(): boolean {
-    return this.#entries.every((entry) => entry.ref.deref() === undefined);
+    return this.#entries.every(({ ref }) => {
+      const resource = ref.deref();
+      return resource === undefined || (resource instanceof Adapters && resource.isEmpty());
+    });
   }
 
   /** Runs the before hooks; throws an AggregateError of all failures after the last of them. */

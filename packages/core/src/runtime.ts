@@ -1,3 +1,5 @@
+import { allAdapters } from './adapters/all.ts';
+import { Adapters } from './adapters/registry.ts';
 import { announce, announced, Barrier, countWorkers, installInWorker } from './barrier.ts';
 import { createContext, OrderedContext } from './context.ts';
 import { ControlDirectory } from './control-directory.ts';
@@ -33,6 +35,8 @@ export interface Runtime {
   readonly createContext: () => Context & Resource;
   readonly CheckpointException: typeof CheckpointException;
   readonly RestoreException: typeof RestoreException;
+  /** Adapts a library by hand, for `forkpoint/adapters/NAME`; returns what is to be used in its place. */
+  readonly adapt: (name: string, library: unknown) => unknown;
   /** Joins the run, once; does nothing outside a pod and never throws. */
   readonly start: (preload: string) => void;
 }
@@ -51,6 +55,9 @@ export function sharedRuntime(): Runtime {
 
 function createRuntime(): Runtime {
   const context = new OrderedContext();
+  // Held here, because the context holds it weakly, and the first in it.
+  const adapters = new Adapters();
+  context.register(adapters, { timeoutMs: Infinity });
   let joined: Joined | undefined;
   let failure: unknown;
   let isStarted = false;
@@ -86,6 +93,7 @@ function createRuntime(): Runtime {
       return forkMember(joined, options);
     },
     createContext,
+    adapt: (name, library) => adapters.adapt(name, library),
     CheckpointException,
     RestoreException,
     start(preload: string): void {
@@ -93,6 +101,7 @@ function createRuntime(): Runtime {
       isStarted = true;
       try {
         joined = join(context, preload);
+        if (joined !== undefined) adapters.start(allAdapters(process.env['FORKPOINT_DIR'] ?? ''));
       } catch (error) {
         // A program must run as if the library were not there; its first checkpoint gets this as the reason.
         failure = error;

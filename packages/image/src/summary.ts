@@ -58,6 +58,7 @@ export interface FileSummary {
   readonly kind: 'file' | 'directory' | 'fifo' | 'device' | 'socket';
   /** Bytes; undefined when the restore does not compare it. */
   readonly size?: number;
+  /** Whether memory relies on what is in it: it is mapped, and not to be written through. */
   readonly isMapped: boolean;
   readonly isWritable: boolean;
 }
@@ -216,7 +217,10 @@ function mappedFiles(image: ImageDirectory): Set<number> {
     for (const { message } of file.entries) {
       mapped.add(message.exeFileId);
       for (const vma of message.vmas) {
-        if ((vma.status & (AREA_FILE_PRIVATE | AREA_FILE_SHARED)) !== 0) mapped.add(Number(vma.shmid));
+        // What is written through a mapping is everybody's, and changes at any time; as -shm of SQLite.
+        const isLive = (vma.status & AREA_FILE_SHARED) !== 0 && ((vma.fdflags ?? 0) & 3) !== 0;
+        const isFile = (vma.status & (AREA_FILE_PRIVATE | AREA_FILE_SHARED)) !== 0;
+        if (isFile && !isLive) mapped.add(Number(vma.shmid));
       }
     }
   }

@@ -147,7 +147,7 @@ export async function capture(
   const { link, request, surroundings } = job;
   const members = request.uncoordinated === true ? [] : membersOf(job, before);
   // Nobody is kept waiting by the search.
-  const watched = before.watchesFiles ? watchedPaths(before.tree.map(({ pid }) => pid)) : [];
+  const watched = before.watchesFiles ? watchedPaths(before.tree, surroundings.controlDirectory) : [];
   const policies = readPolicies(surroundings.rootPid);
   const sockets = await seeSockets(before.tree, () => link.peers(), policies);
   progress.prepared();

@@ -1,22 +1,24 @@
 import { existsSync, lstatSync, readdirSync, realpathSync } from 'node:fs';
 import type { Stats } from 'node:fs';
-import { dirname, resolve } from 'node:path';
+import { dirname, isAbsolute, join, resolve } from 'node:path';
 import { readDescriptors, readLink, readText } from './proc.ts';
 
 /** How much of the file system is searched: entries looked at, and milliseconds. The program runs on meanwhile. */
 const ENTRIES_MAX = 50_000;
 const LIMIT_MS = 1500;
 const ARGUMENTS_MAX = 16;
+const TOLD_MAX = 2_000;
 
 /**
  * Returns where the files lie that some processes watch with inotify, files before directories, for CRIU's
  * `--irmap-scan-path`. The kernel tells only device and inode (proc_pid_fdinfo(5)), and without rights on the whole
  * machine CRIU cannot open them by handle; it searches the given paths, directories to the bottom and while the program
  * is stopped (criu/irmap.c, irmap_scan). So they are searched for here, before: in the working directories, in the packages
- * that the program's scripts belong to, and above both. Working directories are always in the answer; nothing is when
+ * that the program's scripts belong to, and above both; what Node.js processes watch they have told, wherever it lies. Working directories are always in the answer; nothing is when
  * nothing is watched.
  */
-export function watchedPaths(pids: readonly number[]): string[] {
+export function watchedPaths(tree: readonly { readonly pid: number }[], controlDirectory: string): string[] {
+  const pids = tree.map(({ pid }) => pid);
   const wanted = new Set(pids.flatMap(watchedInodes));
   if (wanted.size === 0) return [];
   const directories = present(pids.map((pid) => readLink(`/proc/${pid}/cwd`)));
@@ -28,6 +30,7 @@ export function watchedPaths(pids: readonly number[]): string[] {
       found.push({ path, isDirectory: stats.isDirectory() });
     return stats;
   };
+  for (const path of pids.flatMap((pid) => toldBy(controlDirectory, pid))) see(path);
   for (const root of roots) for (const path of above(root)) see(path);
   walk(roots, see, () => wanted.size === 0);
   const pathsOf = (isDirectory: boolean): string[] =>
@@ -35,6 +38,19 @@ export function watchedPaths(pids: readonly number[]): string[] {
   // The deepest directories first: CRIU goes through all of one before it looks at the next.
   const deepest = pathsOf(true).sort((a, b) => b.split('/').length - a.split('/').length);
   return [...new Set([...pathsOf(false), ...deepest, ...directories])];
+}
+
+/** What a member has told that it watches (core/src/adapters/watch.ts); the answer is only where to look first. */
+function toldBy(controlDirectory: string, pid: number): string[] {
+  try {
+    const text = readText(join(controlDirectory, 'members', String(pid), 'watched.json'));
+    const value: unknown = JSON.parse(text ?? '[]');
+    const paths = Array.isArray(value) ? value.slice(0, TOLD_MAX) : [];
+    return paths.filter((path) => typeof path === 'string' && isAbsolute(path));
+  } catch {
+    // Cut short by the end of the process.
+    return [];
+  }
 }
 
 /** Looks at everything below some directories, level by level, within the limits. */
