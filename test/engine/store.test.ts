@@ -158,6 +158,11 @@ describe('the images of a store', () => {
     assert.equal(busy.code, 1);
     assert.match(busy.stderr, /programs run from the image .*\nCaused by: Clone/i);
     await succeed(person, 'rm', 'base', '--dry-run', '--force');
+    const full = await person.finish(['gc', '--dry-run', '--quota', '1MB']);
+    assert.match(
+      full.stderr,
+      /^Note: images of \d.* stay, which is over the quota: programs run from them\.$/m,
+    );
     await succeed(person, 'rm', 'base', 'next', '--force');
     await beat(person, ((await person.json(['ps'])) as { id: string }[])[0]?.id ?? '');
     await succeed(person, 'gc', '--cache-age', '0s');
@@ -299,6 +304,11 @@ test('two users share a store that neither may write to: each restores, reads an
       before,
     );
     assert.deepEqual(readdirSync(shared).sort(), ['packed', 'plain']);
+    // Its owner may remove or replace what nobody may write to, as soon as the place may be written to.
+    await chmod('u+w', shared);
+    await succeed(owner, 'compress', join(shared, 'plain'));
+    await succeed(owner, 'rm', join(shared, 'packed'), '--force');
+    assert.deepEqual(readdirSync(shared), ['plain']);
   } finally {
     await chmod('-R', 'u+w', shared).catch(() => undefined);
     await owner.leave();

@@ -1,9 +1,10 @@
 import { randomBytes } from 'node:crypto';
-import { lstat, mkdir, readdir, realpath, rename, rm, rmdir, stat } from 'node:fs/promises';
+import { lstat, mkdir, readdir, realpath, rename, rmdir, stat } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { makeMissing } from './directories.ts';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
 import { stateOfPlace } from './images.ts';
+import { removeTree } from './remove-tree.ts';
 import { syncPath, syncTree } from './sync.ts';
 
 /** A place where an image will appear, and the directory beside it in which it is made. */
@@ -73,7 +74,7 @@ export async function publish(
     else await rename(temporary, path);
     if (options.sync !== false) await syncPath(dirname(path));
     // What is left now is the image that was replaced; if it stays, cleanStale takes it later.
-    if (state === 'image') await rm(temporary, { recursive: true, force: true }).catch(() => undefined);
+    if (state === 'image') await removeTree(temporary).catch(() => undefined);
     return state === 'image' ? 'replaced' : 'created';
   } catch (cause) {
     if (cause instanceof StoreError) throw cause;
@@ -85,7 +86,7 @@ export async function publish(
 
 /** Removes what openDestination made: the temporary directory, and the parents as far as they are empty. */
 export async function discard(destination: Destination): Promise<void> {
-  await rm(destination.temporary, { recursive: true, force: true });
+  await removeTree(destination.temporary);
   await removeCreated(destination.created);
 }
 
@@ -107,7 +108,7 @@ export async function cleanStale(
       const facts = await stat(path);
       if (facts.uid !== process.getuid?.()) continue;
       if (over === false || (over === undefined && Date.now() - facts.mtimeMs < UNKNOWN_OWNER_MS)) continue;
-      await rm(path, { recursive: true, force: true });
+      await removeTree(path);
       removed.push(path);
     } catch (error) {
       // Another process may clean up at the same time; leftovers that resist are no reason to fail a checkpoint.

@@ -1,9 +1,10 @@
-import { lstat, readdir, rename, rm } from 'node:fs/promises';
+import { lstat, readdir, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, reasonOf, StoreError, worded } from './error.ts';
 import { MANIFEST_FILE, RESTORE_PLAN_FILE, stateOfPlace } from './images.ts';
 import { ownOwner } from './owner.ts';
 import { temporaryName } from './publish.ts';
+import { removeTree } from './remove-tree.ts';
 
 /**
  * Removes an image: it disappears by one rename, and its files go afterwards. Programs that run from it have links of
@@ -18,7 +19,7 @@ export async function removeImage(path: string, options: { isForced?: boolean } 
   const aside = join(dirname(path), temporaryName(basename(path), await ownOwner()));
   try {
     await rename(path, aside);
-    await rm(aside, { recursive: true, force: true });
+    await removeTree(aside);
   } catch (cause) {
     throw new StoreError('ERR_FORKPOINT_REMOVE', `the image ${path} cannot be removed: ${reasonOf(cause)}`, {
       hint: 'What is left of it goes with `forkpoint gc`',

@@ -1,4 +1,4 @@
-import { lstat, readdir, rm, stat } from 'node:fs/promises';
+import { lstat, readdir, stat } from 'node:fs/promises';
 import { join } from 'node:path';
 import { filesOf } from './entries.ts';
 import { errnoOf } from './error.ts';
@@ -6,6 +6,7 @@ import { isId } from './names.ts';
 import { isOwnerOver } from './owner.ts';
 import type { Places } from './places.ts';
 import { ownerOf } from './publish.ts';
+import { removeTree } from './remove-tree.ts';
 import { isAttended, isLauncherAlive } from './runs.ts';
 import type { Run } from './runs.ts';
 
@@ -53,7 +54,7 @@ export async function findRubbish(
 
 /** Removes rubbish. Throws system errors. */
 export async function removeRubbish(rubbish: Rubbish): Promise<void> {
-  await rm(rubbish.path, { recursive: true, force: true });
+  await removeTree(rubbish.path);
 }
 
 /** Temporary directories of owners that have ended; of unknown owners, those older than a day. */

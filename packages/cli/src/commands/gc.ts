@@ -66,7 +66,7 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
     )
     .action(async (directories: string[], options: Options) => {
       const view = await viewed(cli);
-      const going = await planOf(cli, view, { ...options, directories });
+      const { going, stayingBytes } = await planOf(cli, view, { ...options, directories });
       if (options.dryRun !== true) {
         // What has begun to go is gone before Ctrl-C counts.
         const work = async ({ signal }: { signal: AbortSignal }): Promise<void> => {
@@ -82,6 +82,10 @@ export function addGc(program: Command, cli: Cli, finish: Finish): void {
         going.map(({ remove: _remove, ...rest }) => rest),
         options,
       );
+      if (options.quota !== undefined && stayingBytes > options.quota)
+        cli.writeErr(
+          `Note: images of ${bytesText(stayingBytes)} stay, which is over the quota: programs run from them.\n`,
+        );
       finish(0);
     });
 }
@@ -90,7 +94,11 @@ async function planOf(
   cli: Cli,
   view: StoreView,
   options: Options & { readonly directories: readonly string[] },
-): Promise<(Going & { readonly remove: (signal: AbortSignal) => Promise<void> })[]> {
+): Promise<{
+  going: (Going & { readonly remove: (signal: AbortSignal) => Promise<void> })[];
+  /** Bytes of all images that stay, each file once. */
+  stayingBytes: number;
+}> {
   const policy: Retention = {
     ...(options.keep === undefined ? {} : { keep: options.keep }),
     ...(options.maxAge === undefined ? {} : { maxAgeMs: options.maxAge }),
@@ -112,7 +120,7 @@ async function planOf(
   const duplicates = options.dedup === true ? await findDuplicates(staying) : [];
   // What an image frees depends on those that go before it.
   const count = new ByteCount(view.images);
-  return [
+  const going = [
     ...images.map(({ image, why }) => {
       const remove = async (): Promise<void> => await removeImage(image.path);
       return { kind: 'image' as const, path: image.path, bytes: count.remove(image), why, remove };
@@ -129,6 +137,7 @@ async function planOf(
       };
     }),
   ];
+  return { going, stayingBytes: count.totalBytes };
 }
 
 function report(cli: Cli, going: readonly Going[], options: Options): void {
