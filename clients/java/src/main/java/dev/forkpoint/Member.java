@@ -129,7 +129,7 @@ final class Member {
       prepare(options);
       round.lock();
       try {
-        return conclude(runRound(null, answered));
+        return conclude(runRound(null, answered, !options.containsKey("count")));
       } finally {
         round.unlock();
       }
@@ -169,7 +169,7 @@ final class Member {
   }
 
   /** Before hooks, the checkpoint itself, after hooks. The failure of the result is what went wrong after the answer. */
-  private Result runRound(String ask, Answered answered) throws CheckpointException {
+  private Result runRound(String ask, Answered answered, boolean collects) throws CheckpointException {
     // With hooks switched off a server keeps its socket, which becomes a slot: each clone gets an address of its own.
     boolean hasHooks = !"off".equals(System.getProperty("forkpoint.hooks"));
     OrderedContext<?> context = hasHooks ? (OrderedContext<?>) Core.getGlobalContext() : new OrderedContext<>();
@@ -184,7 +184,7 @@ final class Member {
     }
     if (failure == null) {
       try {
-        answer = freeze(ask);
+        answer = freeze(ask, collects);
         if (answer.is("restored")) wake(answer, after);
         answered.take(answer);
       } catch (IOException | ForkpointException error) {
@@ -204,9 +204,10 @@ final class Member {
   }
 
   /** Says that the hooks have run and blocks until the checkpoint is taken. */
-  private Answer freeze(String ask) throws IOException {
-    // Garbage would be in the image too; and the cleaners close what only garbage holds open.
-    System.gc();
+  private Answer freeze(String ask, boolean collects) throws IOException {
+    // Garbage would be in the image too; and the cleaners close what only garbage holds open. For a fork that is not worth the pause, in
+    // which all of the heap would be written to that a restored parent shares with its image.
+    if (collects) System.gc();
     control.awaitFifo();
     control.stopListening();
     Map<String, Object> ready = new LinkedHashMap<>(Map.of("op", "ready", "pid", pid));
@@ -277,7 +278,7 @@ final class Member {
       try {
         if (id.equals(lastAsk)) return;
         lastAsk = id;
-        Result result = runRound(id, first -> {});
+        Result result = runRound(id, first -> {}, true);
         if (result.failure != null) Threads.report(result.failure);
         if (result.answer.isPending()) control.nextAnswer(PUBLISH_LIMIT_MS);
         control.stopListening();

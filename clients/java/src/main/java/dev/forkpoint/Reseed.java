@@ -4,6 +4,7 @@ import java.lang.ref.WeakReference;
 import java.lang.reflect.Field;
 import java.security.SecureRandom;
 import java.util.ArrayList;
+import java.util.Arrays;
 import java.util.List;
 import java.util.Random;
 import java.util.concurrent.atomic.AtomicLong;
@@ -66,9 +67,21 @@ final class Reseed {
   private static void threads() throws ReflectiveOperationException {
     Field seed = Thread.class.getDeclaredField("threadLocalRandomSeed");
     seed.setAccessible(true);
-    for (Thread thread : Thread.getAllStackTraces().keySet()) {
+    for (Thread thread : allThreads()) {
       // 0 is a thread that has not drawn yet; it will ask the seeder, which is new.
       if (seed.getLong(thread) != 0) seed.setLong(thread, Entropy.longAt(Entropy.bytes(8), 0) | 1);
+    }
+  }
+
+  /** All platform threads, without the stack traces that Thread.getAllStackTraces would stop them for. */
+  private static List<Thread> allThreads() {
+    ThreadGroup top = Thread.currentThread().getThreadGroup();
+    while (top.getParent() != null) top = top.getParent();
+    for (int size = top.activeCount() + 16; ; size *= 2) {
+      Thread[] found = new Thread[size];
+      int count = top.enumerate(found, true);
+      // A full array may have left some out.
+      if (count < size) return Arrays.asList(found).subList(0, count);
     }
   }
 
