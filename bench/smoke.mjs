@@ -9,6 +9,8 @@ import { reportLoad } from './load-report.mjs';
 import { benchLoad } from './load.mjs';
 import { reportRestore } from './report.mjs';
 import { benchRestore } from './restore.mjs';
+import { reportServe } from './serve-report.mjs';
+import { benchServe } from './serve.mjs';
 import { benchStore, reportStore } from './store.mjs';
 
 const [name, home] = process.argv.slice(2);
@@ -19,6 +21,7 @@ const BENCHMARKS = {
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
   fork: [benchFork, reportFork],
+  serve: [benchServe, reportServe],
   store: [benchStore, reportStore],
 };
 const [measure, report] = BENCHMARKS[name];

@@ -12,6 +12,8 @@ import { reportLoad } from '../bench/load-report.mjs';
 import { benchLoad } from '../bench/load.mjs';
 import { reportRestore } from '../bench/report.mjs';
 import { benchRestore } from '../bench/restore.mjs';
+import { reportServe } from '../bench/serve-report.mjs';
+import { benchServe } from '../bench/serve.mjs';
 import { benchStore, reportStore } from '../bench/store.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
@@ -23,6 +25,7 @@ const BENCHMARKS = {
   cold: [benchCold, reportCold],
   load: [benchLoad, reportLoad],
   fork: [benchFork, reportFork],
+  serve: [benchServe, reportServe],
   store: [benchStore, reportStore],
 };
 const SIZES = ['smoke', 'quick', 'full'];

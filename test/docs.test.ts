@@ -1,9 +1,11 @@
 import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync } from 'node:fs';
+import { stripTypeScriptTypes } from 'node:module';
 import { dirname, join } from 'node:path';
 import test from 'node:test';
 import { fileURLToPath } from 'node:url';
 import { processContext, runCommandLine } from '@forkpoint/cli';
+import { parseConfig } from '@forkpoint/supervisor';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 
@@ -112,6 +114,20 @@ test('every option that stands alone in the pages belongs to some verb, or to an
       assert.ok(all.has(option) || foreign.has(option), `${path}: no verb has the option ${option}`);
     }
   }
+});
+
+test('the settings of serve that the pages show are settings, and its unit starts it with options that exist', async () => {
+  const { text = '' } = pages.find(({ path }) => path === join('docs', 'serve.md')) ?? {};
+  const [, example = ''] = /^```ts\n([\s\S]*?)^```$/m.exec(text) ?? [];
+  const script = stripTypeScriptTypes(example, { mode: 'transform' });
+  const module: unknown = await import(`data:text/javascript,${encodeURIComponent(script)}`);
+  const { settings } = parseConfig(module, 'forkpoint.config.ts');
+  assert.deepEqual([settings.workers, settings.memoryLimit], [4, 300e6]);
+  const unit = readFileSync(join(root, 'examples/forkpoint-serve.service'), 'utf8');
+  const [, line = ''] = /^ExecStart=\S*forkpoint serve (.*) -- /m.exec(unit) ?? [];
+  const options = await allOptionsOf('serve');
+  const given = line.split(' ').filter((word) => word.startsWith('-'));
+  assert.ok(given.length > 1 && given.every((option) => options.has(option)), line);
 });
 
 test('every npm script in the pages exists', () => {

@@ -308,6 +308,7 @@ int main(int count, char **arguments) {
     return 0;
   }
   if (count == 2 && strcmp(arguments[1], "probe") == 0) return probe_main();
+  if (count == 3 && strcmp(arguments[1], "notify") == 0) return notify_main(arguments[2]);
   if (count > 2 && strcmp(arguments[1], "evict") == 0) return evict_main(arguments + 2);
   if (count == 4 && strcmp(arguments[1], "exchange") == 0) {
     if (exchange(arguments[2], arguments[3]) == 0) return 0;

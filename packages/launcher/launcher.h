@@ -158,6 +158,7 @@ int evict_main(char **files);
 
 // probe.c: what this machine can do
 int probe_main(void);
+int notify_main(const char *text);
 
 // outer.c: the outer launcher while the pod lives
 int outer_serve(struct run *run);

@@ -92,3 +92,16 @@ test('the store benchmark restores what it has compressed, holds equal files onc
   assert.match(stdout, /^a store of 30 images /m);
   assert.match(stdout, /^gc --dry-run +\d.* [1-9] files, \d+ directories /m);
 });
+
+test('the serve benchmark has node:cluster and workers of forkpoint serve answer, replaces killed ones without a failed request, and leaves nothing behind', async () => {
+  const printed = await smoke('serve');
+  assert.match(printed, /^node:cluster +\d+ \(\d+\.\.\d+\)/m);
+  assert.match(printed, /^from an image +\d+ \(.*\) +[\d.]+ \(.*\) +5: (met|missed)$/m);
+  assert.match(printed, /^serve, refork on +\d+ +\d+$/m);
+  assert.match(printed, /^first 20 requests of a replaced worker, ms +[\d.]+ /m);
+  assert.match(
+    printed,
+    /^load for 2 s +\d+ answers, [1-9]\d* workers killed and one reload, \d+ requests cut on killed workers, 0 failed: met$/m,
+  );
+  assert.match(printed, /^after kill -9 of the server +0 processes left: met$/m);
+});

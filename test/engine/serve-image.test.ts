@@ -25,7 +25,10 @@ describe('images of forkpoint serve', () => {
   before(() => {
     person = createPerson();
   });
-  after(async () => await person.leave());
+  after(async () => {
+    await Load.endAll();
+    await person.leave();
+  });
 
   const startOf = async (port: number): Promise<string> => (await fetchText(port)).split(' ')[0] ?? '';
   const end = async (running: Running): Promise<void> =>

@@ -13,7 +13,10 @@ describe('forkpoint serve', () => {
   before(() => {
     person = createPerson();
   });
-  after(async () => await person.leave());
+  after(async () => {
+    await Load.endAll();
+    await person.leave();
+  });
 
   test('serves an unmodified program, reforks and rolls out a new start without a failed request, and replaces a worker that is killed', async () => {
     const port = await freePort();

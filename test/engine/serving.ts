@@ -6,6 +6,8 @@ import type { Person, Running } from '@forkpoint/testkit';
 
 const LIMIT_MS = 120_000;
 
+const living = new Set<Load>();
+
 /** Requests that go on and on, half of them on connections that are kept. */
 export class Load {
   answers: string[] = [];
@@ -14,7 +16,13 @@ export class Load {
   readonly #agent = new Agent({ keepAlive: true, maxSockets: 2 });
   readonly #loops: Promise<void>[];
 
+  /** Ends those that a test which failed has left: they would keep its process alive. */
+  static async endAll(): Promise<void> {
+    await Promise.all([...living].map(async (load) => await load.end()));
+  }
+
   constructor(port: number) {
+    living.add(this);
     this.#loops = Array.from({ length: 4 }, async (_, index) => {
       while (this.#isOn) await this.#request(port, index < 2 ? this.#agent : false);
     });
@@ -22,6 +30,7 @@ export class Load {
 
   async end(): Promise<void> {
     this.#isOn = false;
+    living.delete(this);
     await Promise.all(this.#loops);
     this.#agent.destroy();
   }

@@ -5,6 +5,7 @@ import type {
 import { sharedRuntime } from './runtime.ts';
 import type { CheckpointOptions, Context, CoreApi, Forked, ForkOptions, Outcome, Resource } from './types.ts';
 
+export type { ServeConfig, ServeServer, ServeTimeout, ServeWorker } from './serve-config.ts';
 export type {
   BlockingResource,
   Channel,
@@ -45,6 +46,12 @@ export const fork: (options?: ForkOptions) => Promise<Forked> = runtime.fork;
  * Like every resource it is held weakly: keep a reference.
  */
 export const createContext: () => Context & Resource = runtime.createContext;
+
+/**
+ * Grants a request `ms` milliseconds more than the limits of `forkpoint serve` before its worker is replaced; `request` is an
+ * IncomingMessage, or a stream of HTTP/2. Returns whether it is under way in a worker: elsewhere there is no limit.
+ */
+export const extendRequest: (request: object, ms: number) => boolean = runtime.extendRequest;
 
 /** Tells that no image was made; the program goes on and every afterRestore hook has run. */
 export const CheckpointException: typeof CheckpointExceptionClass = runtime.CheckpointException;

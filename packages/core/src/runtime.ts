@@ -9,6 +9,7 @@ import { Family } from './family.ts';
 import { forkMember } from './fork.ts';
 import { provideForHeirs } from './heirs.ts';
 import { Member } from './member.ts';
+import { CONFIG_VARIABLE } from './serve-hooks.ts';
 import { createReseeder } from './randomness.ts';
 import { SERVE_VARIABLE, ServeAgent } from './serve-agent.ts';
 import { watchStreams } from './streams.ts';
@@ -33,6 +34,7 @@ export interface Runtime {
   readonly checkpoint: (dest?: string, options?: CheckpointOptions) => Promise<Outcome>;
   readonly fork: (options?: ForkOptions) => Promise<Forked>;
   readonly createContext: () => Context & Resource;
+  readonly extendRequest: (request: object, ms: number) => boolean;
   readonly CheckpointException: typeof CheckpointException;
   readonly RestoreException: typeof RestoreException;
   /** Adapts a library by hand, for `forkpoint/adapters/NAME`; returns what is to be used in its place. */
@@ -88,6 +90,7 @@ function createRuntime(): Runtime {
   return {
     Core: Object.freeze(core),
     checkpoint: (dest?: string, options?: CheckpointOptions) => request(false, dest, options),
+    extendRequest: (request, ms) => agent?.grant(request, ms) ?? false,
     async fork(options?: ForkOptions): Promise<Forked> {
       if (joined === undefined) throw noRuntime(failure);
       return forkMember(joined, options);
@@ -160,20 +163,28 @@ function serve(context: OrderedContext, member: Member): void {
   const path = process.env[SERVE_VARIABLE];
   const zeros = (process.env['FORKPOINT_SERVE_ZEROS'] ?? '').split(',').filter(Boolean).map(Number);
   for (const name of [SERVE_VARIABLE, 'FORKPOINT_SERVE_ZEROS']) delete process.env[name];
-  const begin = (at: string, isBoot: boolean): ServeAgent => {
-    agent = new ServeAgent(at, isBoot ? zeros : undefined, () => member.identity.id);
+  const begin = (at: string, isBoot: boolean, config: string | undefined): ServeAgent => {
+    agent = new ServeAgent({
+      path: at,
+      zeros: isBoot ? zeros : undefined,
+      config,
+      idOf: () => member.identity.id,
+    });
     agent.start(context);
     return agent;
   };
+  const config = process.env[CONFIG_VARIABLE];
   if (path !== undefined) {
-    begin(path, true);
+    delete process.env[CONFIG_VARIABLE];
+    begin(path, true, config);
     return;
   }
   latecomer = {
     beforeCheckpoint: () => undefined,
     afterRestore(hook) {
       const at = hook.env[SERVE_VARIABLE];
-      if (at !== undefined && agent === undefined) begin(at, false).afterRestore(hook);
+      if (at !== undefined && agent === undefined)
+        begin(at, false, hook.env[CONFIG_VARIABLE]).afterRestore(hook);
     },
   };
   context.register(latecomer);

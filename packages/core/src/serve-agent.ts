@@ -2,7 +2,10 @@ import type { Server as HttpServer } from 'node:http';
 import type { Http2Session } from 'node:http2';
 import type { Socket } from 'node:net';
 
+import type { ServeWorker } from './serve-config.ts';
 import { RequestCount } from './serve-count.ts';
+import { ServeHooks } from './serve-hooks.ts';
+import { Inspecting, ProcessTitle } from './serve-look.ts';
 import { methodOf, Servers } from './serve-listen.ts';
 import { FileReads } from './serve-reads.ts';
 import { shortPath } from './socket-path.ts';
@@ -15,9 +18,24 @@ const TELL_ANYWAY_MS = 1000;
 const SETTLE_MS = 50;
 /** An idle connection is closed this long after its last request, when the process is to end. */
 const IDLE_MS = 1000;
+const LOG_MAX = 16_384;
 const COMMAND_MAX = 4096;
+/** How often the title of the process may change, in milliseconds. */
+const TITLE_MS = 1000;
 /** Where the supervisor listens. */
 export const SERVE_VARIABLE = 'FORKPOINT_SERVE';
+
+/** What an agent is made of. */
+export interface AgentOptions {
+  /** Where the supervisor listens. */
+  readonly path: string;
+  /** With them the program is being started: its listeners are moved, and those of port 0 have these ports. */
+  readonly zeros: readonly number[] | undefined;
+  /** The path of forkpoint.config. */
+  readonly config: string | undefined;
+  /** Returns the id of the run that this is. */
+  readonly idOf: () => string;
+}
 
 /**
  * The part of a re-forking server that lives in its workers: counts requests, tells the supervisor, and ends the
@@ -32,6 +50,10 @@ export class ServeAgent implements Resource {
   readonly #sessions = new Set<Http2Session>();
   readonly #count = new RequestCount();
   readonly #reads = new FileReads();
+  readonly #hooks = new ServeHooks((text) => this.#send({ log: text.slice(0, LOG_MAX) }));
+  readonly #inspector = new Inspecting();
+  readonly #title = new ProcessTitle();
+  readonly #loaded: Promise<void>;
   #line: Socket | undefined;
   #generation = 0;
   #isDraining = false;
@@ -40,10 +62,16 @@ export class ServeAgent implements Resource {
   #ticked = 0;
   #lagMs = 0;
 
-  /** With `zeros` the program is being started: its listeners are moved, and those of port 0 have these ports. */
-  constructor(path: string, zeros: readonly number[] | undefined, idOf: () => string) {
+  constructor({ path, zeros, config, idOf }: AgentOptions) {
     const isBoot = zeros !== undefined;
     this.#path = path;
+    this.#loaded = config === undefined ? Promise.resolve() : this.#hooks.load(config);
+    // Told with the announcement.
+    this.#loaded.catch(() => undefined);
+    this.#count.onComplete = (request) => {
+      if (this.#hooks.has('afterRequestComplete'))
+        void this.#hooks.run('afterRequestComplete', this.#worker(), request);
+    };
     this.#isBoot = isBoot;
     this.#idOf = idOf;
     this.#servers = new Servers({
@@ -59,6 +87,11 @@ export class ServeAgent implements Resource {
     });
   }
 
+  /** Grants a request more time than the limits say; returns whether it is under way. */
+  grant(request: object, ms: number): boolean {
+    return this.#count.grant(request, ms);
+  }
+
   /** Begins to count, and connects to the supervisor, unless that comes with the end of a restore. */
   start(context: Context): void {
     context.register(this);
@@ -71,17 +104,21 @@ export class ServeAgent implements Resource {
   }
 
   /** What was garbage would be copied by every worker; the supervisor belongs to the original. */
-  beforeCheckpoint(): void {
+  async beforeCheckpoint(): Promise<void> {
+    await this.#hooks.run('afterMoldFork', this.#worker());
+    this.#inspector.pause();
     this.#line?.removeAllListeners('close').destroy();
     this.#line = undefined;
     collectGarbage();
   }
 
   afterRestore({ generation, id, env }: HookContext): void {
-    if (generation > 0 && id !== this.#born) this.#beBorn(id, generation);
+    const isBorn = generation > 0 && id !== this.#born;
+    if (isBorn) this.#beBorn(id, generation);
     // An image may be older than the server that it serves for now.
     this.#path = env[SERVE_VARIABLE] ?? this.#path;
     delete process.env[SERVE_VARIABLE];
+    this.#inspector.resume(isBorn);
     this.#ticked = performance.now();
     this.#connect();
   }
@@ -93,6 +130,7 @@ export class ServeAgent implements Resource {
     this.#born = id;
     this.#generation = generation;
     this.#isBoot = false;
+    this.#hasBegun = false;
     this.#count.reset();
     this.#told = '';
   }
@@ -107,7 +145,7 @@ export class ServeAgent implements Resource {
     line.on('data', (more: string) => {
       text = (text + more).slice(-COMMAND_MAX);
       for (let end: number; (end = text.indexOf('\n')) >= 0; text = text.slice(end + 1))
-        if (text.slice(0, end) === 'drain') this.#drain();
+        this.#obey(text.slice(0, end).split(' '));
     });
     line.on('error', () => undefined);
     line.once('connect', () => short.release());
@@ -125,18 +163,53 @@ export class ServeAgent implements Resource {
     this.#line?.write(`${JSON.stringify(message)}\n`);
   }
 
-  /** A clone is ready at once, a program that is being started once it listens and adds no more servers. */
+  #obey([word, value = '']: readonly string[]): void {
+    if (word === 'drain') this.#drain();
+    if (word === 'timeout') void this.#hooks.run('afterWorkerTimeout', this.#worker(), this.#count.oldest());
+    if (word === 'inspect') this.#send({ inspect: this.#inspector.open(Number(value)) });
+  }
+
+  #worker(): ServeWorker {
+    const { requests } = this.#count.counts();
+    const number = Number(process.env['FORKPOINT_WORKER'] ?? 0);
+    return { number, generation: this.#generation, requests, pid: process.pid };
+  }
+
+  /** A clone is ready once its hook has run, a program that is being started once it listens and adds no more servers. */
   #announce(): void {
     if (!this.#isBoot) {
-      this.#send({ ready: true });
+      void this.#begin();
       return;
     }
     const { places } = this.#servers;
     const count = places.length;
     if (count === 0) return;
     setTimeout(() => {
-      if (count === places.length) this.#send({ ready: true, places, reads: this.#reads.stop() });
+      if (count !== places.length) return;
+      this.#loaded.then(
+        () => this.#send({ ready: true, places, reads: this.#reads.stop() }),
+        (error: unknown) => this.#send({ failed: `forkpoint.config: ${String(error)}` }),
+      );
     }, SETTLE_MS);
+  }
+
+  /** Whether the hooks of a new worker have run. */
+  #hasBegun = false;
+
+  async #begin(): Promise<void> {
+    const isFirst = !this.#hasBegun;
+    this.#hasBegun = true;
+    const isFine = await this.#loaded.then(
+      async () => !isFirst || (await this.#hooks.run('afterWorkerFork', this.#worker())),
+      (error: unknown) => {
+        this.#send({ log: `forkpoint.config: ${String(error)}` });
+        return false;
+      },
+    );
+    // What is written before goes first.
+    if (!isFine) this.#line?.end(() => process.exit(1));
+    else this.#send({ ready: true });
+    if (isFine && isFirst) void this.#hooks.run('afterWorkerReady', this.#worker());
   }
 
   #tick(): void {
@@ -144,7 +217,13 @@ export class ServeAgent implements Resource {
     this.#lagMs = Math.max(0, Math.round(now - this.#ticked - TELL_MS));
     this.#ticked = now;
     this.#tell();
+    if (!this.#isBoot && now - this.#titledAt >= TITLE_MS) {
+      this.#titledAt = now;
+      this.#title.show(this.#worker());
+    }
   }
+
+  #titledAt = 0;
 
   #tell(): void {
     const now = performance.now();
@@ -179,7 +258,7 @@ export class ServeAgent implements Resource {
       });
       if (open > 0) return;
       clearInterval(timer);
-      this.#send({ drained: true });
+      void this.#hooks.run('beforeWorkerExit', this.#worker()).then(() => this.#send({ drained: true }));
     }, 20);
   }
 }

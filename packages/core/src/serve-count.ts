@@ -14,6 +14,7 @@ interface Exchange {
 
 /** A request that is under way. */
 interface Open {
+  readonly request: object;
   readonly since: number;
   /** Granted to it beyond the limits, in milliseconds. */
   grantedMs: number;
@@ -40,7 +41,7 @@ export class RequestCount {
   /** Whether answers end their connections. */
   isClosing = false;
   /** Called with a request whose answer is complete. */
-  onComplete: ((request: unknown, response: unknown) => void) | undefined;
+  onComplete: ((request: object) => void) | undefined;
 
   constructor() {
     this.reset();
@@ -53,7 +54,7 @@ export class RequestCount {
     subscribe('http.server.response.finish', (message) => {
       const { request, response } = message as Exchange;
       this.#end(response);
-      this.onComplete?.(request, response);
+      this.onComplete?.(request);
     });
   }
 
@@ -64,7 +65,7 @@ export class RequestCount {
       this.#begin(answer, answer);
       answer.once('close', () => {
         this.#end(answer);
-        this.onComplete?.(answer, answer);
+        this.onComplete?.(answer);
       });
     });
   }
@@ -112,10 +113,19 @@ export class RequestCount {
     };
   }
 
+  /** Returns the oldest request without an answer, and its age. */
+  oldest(): { request: object | null; elapsedMs: number } {
+    let oldest: Open | undefined;
+    for (const [answer, open] of this.#open)
+      if (!answer.headersSent && !answer.destroyed && open.since < (oldest?.since ?? Infinity)) oldest = open;
+    if (oldest === undefined) return { request: null, elapsedMs: 0 };
+    return { request: oldest.request, elapsedMs: Math.round(performance.now() - oldest.since) };
+  }
+
   #begin(answer: Answer, request: object): void {
     this.#requests++;
     this.last = performance.now();
-    this.#open.set(answer, { since: this.last, grantedMs: 0 });
+    this.#open.set(answer, { request, since: this.last, grantedMs: 0 });
     this.#ofRequest.set(request, answer);
   }
 

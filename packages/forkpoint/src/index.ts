@@ -7,6 +7,7 @@ export {
   CheckpointException,
   Core,
   createContext,
+  extendRequest,
   fork,
   RestoreException,
 } from '@forkpoint/core';
@@ -23,6 +24,10 @@ export type {
   Outcome,
   RegisterOptions,
   Resource,
+  ServeConfig,
+  ServeServer,
+  ServeTimeout,
+  ServeWorker,
 } from '@forkpoint/core';
 
 // A program started with --no-preload joins when it loads the library; bundled to CommonJS, hence __dirname.

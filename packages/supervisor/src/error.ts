@@ -17,6 +17,7 @@ export type SupervisorErrorCode =
   | 'ERR_FORKPOINT_HURRY'
   | 'ERR_FORKPOINT_CANCELLED'
   | 'ERR_FORKPOINT_SETUP'
+  | 'ERR_FORKPOINT_CONFIG'
   | 'ERR_FORKPOINT_INTERNAL';
 
 /** A failure that the asker is told: what failed, on what, why, and what to run next. */

@@ -27,6 +27,20 @@ export function addServeOrders(serve: Command, cli: Cli, finish: Finish): void {
       }
       finish(0);
     });
+  serve
+    .command('inspect')
+    .summary('open the debugger of a worker')
+    .description(
+      'Opens the port of the debugger in one worker, on 127.0.0.1, and prints its address. The worker is not killed while it stands still.',
+    )
+    .argument('[server]', 'name or id')
+    .option('--worker <n>', 'number of the worker', '0')
+    .option('--port <n>', 'port of the debugger, 0 for a free one', '9229')
+    .action(async (name: string | undefined, options: { worker: string; port: string }) => {
+      const path = `/inspect?worker=${encodeURIComponent(options.worker)}&port=${encodeURIComponent(options.port)}`;
+      cli.writeOut(await order(await theServer(cli, name), path));
+      finish(0);
+    });
   const orders = [
     ['reload', 'start the program anew, for new code, and replace the workers one after another'],
     ['refork', 'make the warmest worker the mold of the next generation now'],

@@ -42,6 +42,11 @@ function enforceLimits(state: ReforkState, actions: ReforkAction[]): void {
     } else if (worker.phase === 'draining' && age >= policy.drainMs) {
       actions.push(log('warning', `worker ${worker.id} still had requests after ${age} ms of draining`));
       end(state, worker, 'SIGKILL', actions);
+    } else if (worker.phase === 'draining' && worker.oldestMs >= policy.hardRequestMs) {
+      actions.push(
+        log('warning', `worker ${worker.id} had a request of ${worker.oldestMs} ms and is killed`),
+      );
+      end(state, worker, 'SIGKILL', actions);
     } else if (worker.phase === 'ready') watch(state, worker, actions);
   }
 }

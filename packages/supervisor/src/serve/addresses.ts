@@ -1,4 +1,4 @@
-import { chmodSync, lstatSync, rmSync } from 'node:fs';
+import { chmodSync, lstatSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import net from 'node:net';
 import { getSystemErrorName } from 'node:util';
 import { SupervisorError } from '../error.ts';
@@ -37,13 +37,36 @@ export class Addresses {
   /** Ports that the kernel chose for servers that asked for port 0, in their order. */
   readonly zeros: number[] = [];
 
+  readonly #inherited: Held[] = [];
+
+  /** Takes the listening sockets that the service manager has opened, from descriptor 3. */
+  inherit(count: number): void {
+    for (let fd = 3; fd < 3 + count; fd++) {
+      const handle = createHandle(null, 0, 0, fd);
+      if (typeof handle === 'number') throw cannotListen(`descriptor ${fd}`, handle, 'systemctl cat');
+      const name: { address?: string; port?: number } = {};
+      const isTcp = handle.getsockname?.(name) === 0 && name.port !== undefined;
+      const actual = isTcp ? `${name.address ?? ''}:${name.port}` : pathOf(fd);
+      this.#inherited.push({ fd, shown: actual, actual, handle });
+    }
+  }
+
+  /** The inherited socket for an address: the one with the same port or path, else the next that nobody has taken. */
+  #takeInherited(wanted: Address): Held | undefined {
+    const name = 'path' in wanted ? wanted.path : `:${wanted.port}`;
+    const same = this.#inherited.findIndex(({ actual }) => actual.endsWith(name));
+    return this.#inherited.splice(Math.max(same, 0), 1)[0];
+  }
+
   /** Returns the socket at an address; binds it the first time. Throws ERR_FORKPOINT_LISTEN. */
   async hold(wanted: Address): Promise<Held> {
     const key = 'path' in wanted ? wanted.path : `${wanted.host ?? '*'}:${wanted.port}`;
     const known = this.#held.get(key);
     // Programs that remove a stale socket before they listen take ours away: then there has to be another one.
     if (known !== undefined && (!('path' in wanted) || isSocket(wanted.path))) return known;
-    const held = 'path' in wanted ? await bindPath(wanted.path, wanted.mode) : bindPort(wanted);
+    const inherited = known === undefined ? this.#takeInherited(wanted) : undefined;
+    const held =
+      inherited ?? ('path' in wanted ? await bindPath(wanted.path, wanted.mode) : bindPort(wanted));
     this.#held.set(key, held);
     return held;
   }
@@ -93,6 +116,15 @@ async function bindPath(path: string, mode: number | undefined): Promise<Held> {
   if (typeof handle === 'number') throw cannotListen(path, handle, `ss -lxp | grep ${path}`);
   if (mode !== undefined) chmodSync(path, mode);
   return { fd: handle.fd, shown: path, actual: path, handle };
+}
+
+/** The path of a unix socket of ours, which no function of Node.js tells. */
+function pathOf(fd: number): string {
+  const inode = /\[(\d+)\]/.exec(readlinkSync(`/proc/self/fd/${fd}`))?.[1] ?? '';
+  const line = readFileSync('/proc/net/unix', 'utf8')
+    .split('\n')
+    .find((one) => one.trim().split(/ +/)[6] === inode);
+  return line?.trim().split(/ +/).slice(7).join(' ') ?? `descriptor ${fd}`;
 }
 
 function isSocket(path: string): boolean {

@@ -3,6 +3,7 @@ import type { ChildProcess } from 'node:child_process';
 import { mkdirSync, writeFileSync } from 'node:fs';
 import type { Socket } from 'node:net';
 import { join } from 'node:path';
+import { Readable } from 'node:stream';
 import { setTimeout as pause } from 'node:timers/promises';
 import { encodeChildPlan } from '@forkpoint/manifest';
 import type { Slot } from '@forkpoint/manifest';
@@ -12,12 +13,14 @@ import { NO_USAGE, usageOf } from './memory.ts';
 import type { Usage } from './memory.ts';
 import type { Listening, MadeMold } from './molds.ts';
 import type { ServeOptions } from './options.ts';
+import { eachLine, lineOf } from './output.ts';
 import { NOTHING_TOLD } from './told.ts';
 import type { Told } from './told.ts';
 
 /** Workers are measured so often, and at most for one part in so many of the time. */
 const MEASURE_MS = 1000;
 const MEASURE_SHARE = 100;
+const INSPECT_MS = 5000;
 
 /** A worker's process tree, and what is known of it. */
 export interface Part {
@@ -31,6 +34,9 @@ export interface Part {
   hostPid: number | null;
   told: Told;
   usage: Usage;
+  /** Whether a debugger may make it stand still, and who waits for its address. */
+  isInspected: boolean;
+  inspected: ((answer: string) => void) | undefined;
 }
 
 /** What happens to workers, for the server. */
@@ -68,7 +74,7 @@ export class Crew {
 
   /** Starts a worker from an image. Throws when it cannot be started; whatever happens later is told as an event. */
   async start(worker: number, slot: number, from: MadeMold | undefined): Promise<void> {
-    const { home, launcher, worker: checkpointWorker } = this.#options;
+    const { home, launcher, logMode, worker: checkpointWorker } = this.#options;
     if (from === undefined) throw new Error('its image is gone');
     const { slots } = await readManifest(from.image);
     const sockets: { id: string; fd: number }[] = [];
@@ -90,15 +96,13 @@ export class Crew {
       inherit: ['stdout', 'stderr', ...sockets.map((one) => one.id)],
       close: [],
       hostname: null,
-      args: [
-        from.image,
-        ...assignments({ FORKPOINT_WORKER: String(slot), FORKPOINT_SERVE: this.#path('a') }),
-      ],
+      args: [from.image, ...this.#assignments(slot)],
       worker: checkpointWorker,
     });
     writeFileSync(join(directory, 'child.plan'), plan, { mode: 0o600 });
     // The first three stay the launcher's own until it takes those of the plan.
-    const given = [1, 2, ...sockets.map(({ fd }) => fd)];
+    const streams = logMode === 'plain' ? ([1, 2] as const) : (['pipe', 'pipe'] as const);
+    const given = [...streams, ...sockets.map(({ fd }) => fd)];
     const numbers = given.map((_, at) => String(at + 3));
     const process = spawn(launcher, ['child', join(directory, 'child.plan'), ...numbers], {
       stdio: ['ignore', 'ignore', 'ignore', ...given],
@@ -112,7 +116,10 @@ export class Crew {
       hostPid: null,
       told: NOTHING_TOLD,
       usage: NO_USAGE,
+      isInspected: false,
+      inspected: undefined,
     };
+    this.#carry(part);
     this.#parts.set(worker, part);
     process.once('error', (error) => this.#over(part, error.message));
     process.once('exit', (code, signal) =>
@@ -144,6 +151,44 @@ export class Crew {
     if (this.#parts.has(part.worker)) this.#events.measured(part);
   }
 
+  #assignments(slot: number): string[] {
+    const { config } = this.#options;
+    const env = {
+      FORKPOINT_WORKER: String(slot),
+      FORKPOINT_SERVE: this.#path('a'),
+      ...(config === null ? {} : { FORKPOINT_SERVE_CONFIG: config }),
+    };
+    return Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
+  }
+
+  /** What a worker writes goes line by line to the server's own streams, unless it has those itself. */
+  #carry(part: Part): void {
+    const { logMode, write } = this.#options;
+    if (logMode === 'plain') return;
+    for (const [at, stream] of (['stdout', 'stderr'] as const).entries()) {
+      const source = part.process.stdio[at + 3];
+      if (source instanceof Readable)
+        eachLine(source, (line) => {
+          const writer = { worker: part.slot, generation: part.told.generation };
+          write(stream, lineOf(logMode, stream, writer, line));
+        });
+    }
+  }
+
+  /** Opens the debugger's port of the worker in a slot, 0 for a free one; returns its address. */
+  async inspect(slot: number, port: number): Promise<string> {
+    const part = this.all().findLast((one) => one.slot === slot && one.line !== undefined);
+    if (part === undefined) throw new Error(`there is no worker ${slot}`);
+    part.isInspected = true;
+    const answer = new Promise<string>((resolve) => (part.inspected = resolve));
+    part.line?.write(`inspect ${port}\n`);
+    const late = pause(INSPECT_MS, 'late', { ref: false });
+    const text = await Promise.race([answer, late]);
+    if (text.startsWith('ws:')) return text;
+    part.isInspected = false;
+    throw new Error(`worker ${slot} ${text === 'late' ? `did not answer within ${INSPECT_MS} ms` : text}`);
+  }
+
   #path(name: string): string {
     return join(this.#directory, name);
   }
@@ -161,8 +206,4 @@ function placeOf(slot: Slot, { listening }: MadeMold): Listening | undefined {
     listening.find(({ actual }) => actual === `${slot.address}:${slot.port}`) ??
     listening.find(({ actual }) => actual.endsWith(`:${slot.port}`))
   );
-}
-
-function assignments(env: Readonly<Record<string, string>>): string[] {
-  return Object.entries(env).flatMap(([name, value]) => ['--env', `${name}=${value}`]);
 }

@@ -2,6 +2,7 @@ import { closeSync, constants, openSync } from 'node:fs';
 import { connect, createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { basename, dirname } from 'node:path';
+import { SupervisorError } from '../error.ts';
 
 /** Longest line of a worker, in characters; a program lists in one where it listens and what it has read. */
 const LINE_MAX = 1 << 20;
@@ -55,6 +56,30 @@ export async function listenAt(server: Server, path: string): Promise<void> {
         });
       }),
   );
+}
+
+/** An address of an operator's page. */
+export interface PlaceToListen {
+  readonly host: string;
+  readonly port: number;
+}
+
+/** Listens at a port; returns the address with the port that it came to be. Throws ERR_FORKPOINT_LISTEN. */
+export async function listenOn(server: Server, { host, port }: PlaceToListen): Promise<string> {
+  await new Promise<void>((resolve, reject) => {
+    server.once('error', (error) => {
+      const hint = `see who listens there: ss -ltnp 'sport = :${port}'`;
+      reject(
+        new SupervisorError('ERR_FORKPOINT_LISTEN', `cannot listen at ${host}:${port}: ${error.message}`, {
+          hint,
+        }),
+      );
+    });
+    server.listen(port, host, resolve);
+  });
+  const address = server.address();
+  const shown = host.includes(':') ? `[${host}]` : host;
+  return `${shown}:${typeof address === 'object' && address !== null ? address.port : port}`;
 }
 
 /** Tells whether somebody listens at a unix socket. */

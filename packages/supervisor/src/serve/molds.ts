@@ -9,6 +9,7 @@ import type { Address, Addresses } from './addresses.ts';
 import { forgetOthers, keptPath, noteKept, projectRoot, readKept, readMold } from './kept.ts';
 import type { AppKey } from './kept.ts';
 import type { ServeOptions } from './options.ts';
+import { eachLine, lineOf } from './output.ts';
 
 /** Where a program wants to listen, and how its socket is called in the manifest of an image. */
 export interface Listening {
@@ -31,6 +32,8 @@ export interface MadeMold {
 interface Announcement {
   readonly places: unknown;
   readonly reads: readonly string[];
+  /** Why it cannot serve. */
+  readonly failed: string | null;
 }
 
 /** Makes the images that workers start from: of a cold start, and of a worker. One at a time. */
@@ -122,12 +125,12 @@ export class Molds {
     const plan = await this.#options.prepare({
       FORKPOINT_SERVE: join(this.#directory, 'a'),
       FORKPOINT_SERVE_ZEROS: this.#addresses.zeros.join(','),
+      ...(this.#options.config === null ? {} : { FORKPOINT_SERVE_CONFIG: this.#options.config }),
     });
     if (!isWanted()) throw new SupervisorError('ERR_FORKPOINT_ENDED', 'it was given up');
     const run = basename(dirname(plan));
     const ready = new Promise<Announcement>((resolve) => this.#onReady.set(run, resolve));
-    const boot = spawn(this.#options.launcher, ['run', plan], { stdio: ['ignore', 'inherit', 'inherit'] });
-    this.#boot = boot;
+    const boot = this.#spawn(plan);
     const over = new Promise<string>((resolve) => {
       boot.once('error', (error) => resolve(error.message));
       boot.once('exit', (code, signal) => resolve(signal === null ? `with code ${code}` : `by ${signal}`));
@@ -137,7 +140,8 @@ export class Molds {
     });
     const listening: Listening[] = [];
     try {
-      const { places, reads } = await Promise.race([ready, failed]);
+      const { places, reads, failed: why } = await Promise.race([ready, failed]);
+      if (why !== null) throw new SupervisorError('ERR_FORKPOINT_CONFIG', why);
       const known = this.#addresses.zeros.length;
       listening.push(...readPlaces(places, this.#addresses.zeros));
       // The program has a port that it was given by the kernel until it ends, and another start is given another one.
@@ -155,6 +159,19 @@ export class Molds {
       boot.kill('SIGKILL');
       failed.catch(() => undefined);
     }
+  }
+
+  #spawn(plan: string): ChildProcess {
+    const { launcher, logMode, write } = this.#options;
+    const kind = logMode === 'plain' ? 'inherit' : 'pipe';
+    const boot = spawn(launcher, ['run', plan], { stdio: ['ignore', kind, kind] });
+    this.#boot = boot;
+    const nobody = { worker: null, generation: null };
+    for (const stream of ['stdout', 'stderr'] as const) {
+      const source = boot[stream];
+      if (source !== null) eachLine(source, (line) => write(stream, lineOf(logMode, stream, nobody, line)));
+    }
+    return boot;
   }
 
   /** Makes the image of a cold start, at a place where the next start finds it when it has a key. */

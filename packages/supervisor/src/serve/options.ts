@@ -1,6 +1,10 @@
 import type { PreflightOptions } from '@forkpoint/store';
 import type { ReforkPolicy } from '../refork/index.ts';
+import type { MonitorHooks } from './config.ts';
 import type { AppKey } from './kept.ts';
+import type { PlaceToListen } from './lines.ts';
+import type { ServiceManager } from './notify.ts';
+import type { LogMode } from './output.ts';
 
 /** What a re-forking server is made of. */
 export interface ServeOptions {
@@ -23,5 +27,14 @@ export interface ServeOptions {
   readonly worker: readonly string[];
   /** Writes the plan of a run of the program with these variables; returns its path, in the directory of the run. */
   prepare(env: Readonly<Record<string, string>>): Promise<string>;
+  /** The path of forkpoint.config, and its hooks that run here. */
+  readonly config: string | null;
+  readonly hooks: MonitorHooks;
+  /** Where the page, the metrics and the probes are; null for nowhere. */
+  readonly admin: PlaceToListen | null;
+  readonly manager: ServiceManager;
+  readonly logMode: LogMode;
+  /** Writes lines of workers, unless they have the server's own streams. */
+  readonly write: (stream: 'stdout' | 'stderr', text: string) => void;
   log(level: 'info' | 'warning', text: string): void;
 }

@@ -1,8 +1,9 @@
 import { existsSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
+import { Server as HttpServer } from 'node:http';
 import type { Server, Socket } from 'node:net';
 import { basename, dirname, join } from 'node:path';
 import { newId } from '@forkpoint/store';
-import { currentMold, initialState, next, readyWorkers } from '../refork/index.ts';
+import { currentMold, initialState, next } from '../refork/index.ts';
 import type { ReforkAction, ReforkEvent, ReforkState } from '../refork/index.ts';
 import { SupervisorError } from '../error.ts';
 import { Addresses } from './addresses.ts';
@@ -10,9 +11,12 @@ import { adminServer } from './admin.ts';
 import { Crew } from './crew.ts';
 import type { Part } from './crew.ts';
 import { History } from './history.ts';
-import { isAnswered, listenAt, listenForLines } from './lines.ts';
+import { isAnswered, listenAt, listenForLines, listenOn } from './lines.ts';
+import { metricsOf } from './metrics.ts';
 import { Molds } from './molds.ts';
 import type { MadeMold } from './molds.ts';
+import { Monitor } from './monitor.ts';
+import { Notifier } from './notify.ts';
 import type { ServeOptions } from './options.ts';
 import type { ServeStatus } from './status.ts';
 import { statusOf } from './status-of.ts';
@@ -30,18 +34,19 @@ export class ReforkServer {
   readonly #molds: Molds;
   readonly #crew: Crew;
   #state: ReforkState;
+  readonly #notifier: Notifier;
+  readonly #monitor: Monitor;
   #attempt = 0;
   /** Whether the next cold start has to be one, whatever is kept. */
   #isFresh = false;
-  /** Whether all workers have served at the same time: then the start is over. */
-  #isComplete = false;
-  #servers: Server[] = [];
+  readonly #servers: Server[] = [];
   #end: (code: number) => void = () => undefined;
 
   constructor(options: ServeOptions) {
     this.#options = options;
     this.#directory = join(options.home, 'serve', newId());
     this.#state = initialState(options.policy, performance.now());
+    this.#notifier = new Notifier(options.launcher, options.manager, (text) => options.log('warning', text));
     this.#molds = new Molds(options, this.#directory, this.#addresses);
     this.#crew = new Crew(options, this.#directory, this.#addresses, {
       over: (part, how) => {
@@ -50,16 +55,19 @@ export class ReforkServer {
       },
       measured: (part) => this.#report(part),
     });
+    this.#monitor = new Monitor(options, this.#crew, this.#notifier, () => this.#addresses.list());
   }
 
   /** Serves until it is stopped; returns the exit code. */
   async serve(): Promise<number> {
     await removeAbandoned(dirname(this.#directory));
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
-    this.#servers = await this.#listen();
+    this.#addresses.inherit(this.#options.manager.sockets);
     const over = new AbortController();
-    const timer = setInterval(() => this.feed({ type: 'tick' }), TICK_MS);
+    let timer: NodeJS.Timeout | undefined;
     try {
+      await this.#listen();
+      timer = setInterval(() => this.feed({ type: 'tick' }), TICK_MS);
       const ended = new Promise<number>((resolve) => {
         this.#end = resolve;
       });
@@ -69,7 +77,11 @@ export class ReforkServer {
     } finally {
       clearInterval(timer);
       over.abort();
-      for (const server of this.#servers) server.close();
+      this.#notifier.end();
+      for (const server of this.#servers) {
+        server.close();
+        if (server instanceof HttpServer) server.closeAllConnections();
+      }
       this.#molds.kill();
       this.#addresses.close();
       rmSync(this.#directory, { recursive: true, force: true });
@@ -82,13 +94,11 @@ export class ReforkServer {
       this.#history.reloads++;
       this.#isFresh = event.isFresh === true;
     }
-    const [state, actions] = next(this.#state, event, performance.now());
+    const before = this.#state;
+    const [state, actions] = next(before, event, performance.now());
     this.#state = state;
     for (const action of actions) this.#carryOut(action);
-    const { workers } = state.policy;
-    if (this.#isComplete || readyWorkers(state).length < workers) return;
-    this.#isComplete = true;
-    this.#options.log('info', workers === 1 ? '1 worker serves' : `${workers} workers serve`);
+    this.#monitor.look(before, state);
   }
 
   /** Returns what is the case now. */
@@ -97,7 +107,7 @@ export class ReforkServer {
       id: basename(this.#directory),
       options: this.#options,
       startedAt: this.#startedAt,
-      isComplete: this.#isComplete,
+      isComplete: this.#monitor.isComplete,
       state: this.#state,
       crew: this.#crew,
       history: this.#history,
@@ -105,14 +115,25 @@ export class ReforkServer {
     });
   }
 
-  async #listen(): Promise<Server[]> {
-    const control = adminServer({ status: () => this.status(), feed: (event) => this.feed(event) });
+  async #listen(): Promise<void> {
+    const administered = {
+      status: () => this.status(),
+      metrics: () => metricsOf(this.status(), this.#crew, this.#history),
+      feed: (event: ReforkEvent) => this.feed(event),
+      inspect: async (slot: number, port: number) => await this.#crew.inspect(slot, port),
+    };
+    const control = adminServer(administered, true);
+    this.#servers.push(control);
     await listenAt(control, this.#path('c'));
-    return [
+    this.#servers.push(
       await listenForLines(this.#path('a'), (line, socket) => this.#hear(line, socket)),
       await listenForLines(this.#path('l'), (line) => this.#living(line)),
-      control,
-    ];
+    );
+    const { admin } = this.#options;
+    if (admin === null) return;
+    const page = adminServer(administered, false);
+    this.#servers.push(page);
+    this.#options.log('info', `status at http://${await listenOn(page, admin)}/`);
   }
 
   #path(name: string): string {
@@ -200,7 +221,7 @@ export class ReforkServer {
     if (typeof message['run'] === 'string') Reflect.set(socket, RUN, message['run']);
     const run: unknown = Reflect.get(socket, RUN);
     if (typeof run !== 'string') return;
-    if (message['ready'] === true) this.#announced(run, message);
+    if (message['ready'] === true || typeof message['failed'] === 'string') this.#announced(run, message);
     const part = this.#crew.ofRun(run);
     if (part === undefined) return;
     part.line = socket;
@@ -211,15 +232,20 @@ export class ReforkServer {
     }
     if (message['drained'] === true) this.feed({ type: 'drained', worker: part.worker });
     if (typeof message['requests'] === 'number') this.#report(part);
+    if (typeof message['log'] === 'string')
+      this.#options.log('info', `worker ${part.worker}: ${message['log']}`);
+    if (typeof message['inspect'] === 'string') part.inspected?.(message['inspect']);
   }
 
-  #announced(run: string, { places, reads }: Readonly<Record<string, unknown>>): void {
+  #announced(run: string, { places, reads, failed }: Readonly<Record<string, unknown>>): void {
     const paths = Array.isArray(reads) ? reads.filter((one) => typeof one === 'string') : [];
-    this.#molds.ready(run, { places, reads: paths });
+    this.#molds.ready(run, { places, reads: paths, failed: typeof failed === 'string' ? failed : null });
   }
 
-  #report({ worker, told, usage }: Part): void {
-    const { requests, oldestMs } = told;
+  #report({ worker, told, usage, isInspected }: Part): void {
+    const { requests } = told;
+    // Whoever looks at a worker may make it stand still.
+    const oldestMs = isInspected ? 0 : told.oldestMs;
     this.feed({ type: 'heard', reports: [{ worker, requests, oldestMs, privateBytes: usage.privateBytes }] });
   }
 }
