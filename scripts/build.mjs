@@ -70,6 +70,7 @@ async function bundle(out) {
       cli: join(root, 'packages/cli/src/main.ts'),
       worker: join(root, 'packages/supervisor/src/main.ts'),
       'vitest-mold': join(root, 'packages/vitest/src/inside/main.ts'),
+      warm: join(root, 'packages/supervisor/src/warm/driver/main.ts'),
     },
     minifySyntax: true,
     minifyWhitespace: true,

@@ -113,6 +113,8 @@ static void make_control_directory(struct run *run) {
   if (write_file(join(run->ctl, "/identity.json", NULL), text.bytes, text.length, O_CREAT | O_TRUNC) != 0)
     bail(EXIT_OURS, "cannot write identity.json in %s:", run->ctl);
   free(text.bytes);
+  if (run->given != NULL && write_file(join(run->ctl, "/warm", NULL), run->given, run->given_length, O_CREAT | O_TRUNC) != 0)
+    bail(EXIT_OURS, "cannot write what the program is given in %s:", run->ctl);
 }
 
 // Field 22 of /proc/PID/stat: with the pid it names a process for good.
@@ -231,7 +233,10 @@ pid_t start_inner(struct run *run) {
     _exit(write(report[1], &inner, sizeof inner) == sizeof inner ? 0 : EXIT_OURS);
   }
   close(report[1]);
-  if (waitpid(middle, &status, 0) != middle || !WIFEXITED(status) || WEXITSTATUS(status) != 0) exit(EXIT_OURS);
+  if (waitpid(middle, &status, 0) != middle || !WIFEXITED(status) || WEXITSTATUS(status) != 0) {
+    if (cold_command != NULL) cold_start("no pod can be made here", NULL);
+    exit(EXIT_OURS);
+  }
   if (read(report[0], &inner, sizeof inner) != sizeof inner) bail(EXIT_OURS, "the pod did not start:");
   close(report[0]);
   return inner;
@@ -298,6 +303,7 @@ static int plan_main(const char *path) {
 int main(int count, char **arguments) {
   if (count == 3 && strcmp(arguments[1], "run") == 0) return plan_main(arguments[2]);
   if (count >= 2 && strcmp(arguments[1], "restore") == 0) return restore_main(count - 2, arguments + 2);
+  if (count >= 4 && strncmp(arguments[1], "warm", 4) == 0) return warm_main(strcmp(arguments[1], "warm-check") == 0, arguments + 2);
   if (count >= 3 && strcmp(arguments[1], "child") == 0) return child_main(arguments[2], arguments + 3);
   if (count == 2 && strcmp(arguments[1], "cpu") == 0) {
     uint32_t words[16];
@@ -314,6 +320,6 @@ int main(int count, char **arguments) {
     if (exchange(arguments[2], arguments[3]) == 0) return 0;
     bail(1, "cannot exchange %s and %s:", arguments[2], arguments[3]);
   }
-  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | child PLAN [FD]... | evict FILE... | exchange PATH PATH | cpu | probe\n");
+  fprintf(stderr, "Usage: launcher run PLAN | restore IMAGE [OPTION]... [-- ARG...] | child PLAN [FD]... | warm HOME NAME [ARG]... | evict FILE... | exchange PATH PATH | cpu | probe\n");
   return 2;
 }

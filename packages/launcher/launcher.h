@@ -100,6 +100,9 @@ struct run {
   int link[2];     // socket pair: [0] outer, [1] inner
   uid_t uid;       // ours outside of the pod
   long long started_ms;
+  // Of a warm command line: what its program reads first, the file `warm` in the control directory.
+  const char *given;
+  size_t given_length;
 };
 
 // util.c
@@ -152,6 +155,13 @@ pid_t restore_spawn(struct run *run);
 void restore_fill_slots(struct run *run);
 void close_slots(struct run *run);
 void restore_again(char **arguments);
+
+// warm.c: command lines that start from an image. `cold_command` is NULL for everything else; then nothing may be called.
+extern char **cold_command;
+void cold_start(const char *reason, const char *detail) __attribute__((noreturn));
+void cold_forget(const char *run_directory);
+int warm_main(int is_check, char **arguments);
+int restore_warm(struct run *run, char **arguments);
 
 // layers.c: page files
 int evict_main(char **files);

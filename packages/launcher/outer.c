@@ -251,7 +251,9 @@ static void poll_once(struct outer *outer, int timeout) {
   for (size_t i = 0; i < outer->pumps; i++) {
     struct pump *pump = &outer->pump[i];
     int empty = pump->done == pump->length;
-    int is_read = empty && !pump->ended && (pump->from != 0 || foreground);
+    // A command that may yet start cold has read nothing by then.
+    int is_ours = pump->from != 0 || (foreground && (outer->started || cold_command == NULL));
+    int is_read = empty && !pump->ended && is_ours;
     fds[n++] = (struct pollfd){is_read ? pump->from : -1, POLLIN, 0};
     fds[n++] = (struct pollfd){empty ? -1 : pump->to, POLLOUT, 0};
   }
@@ -296,7 +298,8 @@ static void finish(struct outer *outer) {
 
 // The program never ran: nothing of the run stays behind. A failed restore is explained by the command line, which reads
 // CRIU's log first.
-static void abandon(struct run *run, const char *failure) {
+static void abandon(struct run *run, const char *failure, int code) {
+  if (cold_command != NULL && (failure != NULL || code == EXIT_OURS)) cold_start("its image cannot be restored", failure);
   if (failure != NULL && run->arguments != NULL) restore_again(run->arguments);
   if (failure != NULL && run->arguments != NULL) exec_cli("restore-explain", failure, run->dir, run->arguments);
   if (failure != NULL) fprintf(stderr, "Error: %s\n", failure);
@@ -359,7 +362,7 @@ int outer_serve(struct run *run) {
   }
   nursery_close(run, outer.inner);
   finish(&outer);
-  if (!outer.started) abandon(run, outer.failure);
+  if (!outer.started) abandon(run, outer.failure, outer.exit_code);
   if (run->is_child) child_ended(run, outer.status);
   return outer.exit_code;
 }

@@ -247,7 +247,7 @@ char *of_image(const struct run *run, const char *name) {
 static void load(const struct options *options, struct run *run) {
   struct stat status;
   size_t length;
-  if (!run->is_child) run->home = home_directory(options);
+  if (run->home == NULL) run->home = home_directory(options);
   int is_path = strchr(options->image, '/') != NULL || options->image[0] == '.';
   char *image = is_path ? absolute(options->image) : join(run->home, "/images/", options->image, NULL);
   char *real = realpath(image, NULL);
@@ -325,6 +325,7 @@ static void make_run_directory(struct run *run, const struct options *options) {
     if (mkdir(run->dir, 0700) != 0) explain(options, "home", run->dir);
   }
   run->name = options->name != NULL ? options->name : run->id;
+  cold_forget(run->dir);
   if (mkdir(join(run->dir, "/ctl", NULL), 0700) != 0) explain(options, "home", run->dir);
   link_layers(options, run);
   if (mkdir(run->ctl_mount, 0700) != 0 && errno != EEXIST) explain(options, "mount-point", run->ctl_mount);
@@ -375,6 +376,14 @@ int restore_main(int count, char **arguments) {
 int restore_child(struct run *run, char **arguments) {
   static struct options options;
   is_again = 1;  // Nobody puts another image into the place of a child's.
+  parse(&options, arguments);
+  return restore(&options, run);
+}
+
+int restore_warm(struct run *run, char **arguments) {
+  static struct options options;
+  run->started_ms = now_ms(CLOCK_REALTIME);
+  run->index = run->life = -1;
   parse(&options, arguments);
   return restore(&options, run);
 }

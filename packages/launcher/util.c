@@ -25,6 +25,7 @@
 void bail(int code, const char *format, ...) {
   int error = errno;
   va_list list;
+  if (cold_command != NULL) cold_start(format, NULL);
   if (failure_fd >= 0) dup2(failure_fd, 2);
   va_start(list, format);
   fputs("Error: ", stderr);
@@ -376,6 +377,7 @@ void cpu_words(uint32_t words[], size_t *count) {
 void exec_cli(const char *verb, const char *reason, const char *detail, char **arguments) {
   const char *node = getenv("FORKPOINT_NODE"), *library = getenv("FORKPOINT_LIB");
   sigset_t none;
+  if (cold_command != NULL) cold_start(reason, detail);
   sigemptyset(&none);
   sigprocmask(SIG_SETMASK, &none, NULL);
   signal(SIGPIPE, SIG_DFL);

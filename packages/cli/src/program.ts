@@ -23,6 +23,7 @@ import { addSetup } from './commands/setup.ts';
 import { addTrain } from './commands/train.ts';
 import { addTree } from './commands/tree.ts';
 import { addVerify } from './commands/verify.ts';
+import { addWarm } from './commands/warm.ts';
 import { addWait } from './commands/wait.ts';
 import { complete } from './completion/candidates.ts';
 import { COMPLETE_VERB, completionLines } from './completion/scripts.ts';
@@ -136,6 +137,7 @@ function build(
   addFlatten(program, cli, finish);
   addTrain(program, cli, finish);
   addCheckClones(program, cli, finish);
+  addWarm(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
   addCompletion(program, cli, finish);

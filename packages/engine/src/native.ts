@@ -17,9 +17,9 @@ import { EngineError, errorCode } from './error.ts';
 
 /** What is built and from where. */
 export interface NativeOptions {
-  /** Holds the launcher's C files and, in `shim/`, shim.c, reseed.c, ipc.c and codec.c. */
+  /** Holds the launcher's C files and, in `shim/`, shim.c, reseed.c, ipc.c, codec.c and record.c. */
   readonly sourceDir: string;
-  /** Receives `launcher`, `shim.so`, `reseed.node`, `ipc.so` and `codec.node`. */
+  /** Receives `launcher`, `shim.so`, `reseed.node`, `ipc.so`, `codec.node` and `record.so`. */
   readonly outDir: string;
   /** Only called when something has to be built. */
   readonly compiler: () => Promise<Compiler>;
@@ -39,7 +39,7 @@ export interface NativeResult {
 }
 
 const STAMP = 'native.stamp';
-const OUTPUTS = ['launcher', 'shim.so', 'reseed.node', 'ipc.so', 'codec.node'];
+const OUTPUTS = ['launcher', 'shim.so', 'reseed.node', 'ipc.so', 'codec.node', 'record.so'];
 const BUILD_TIMEOUT_MS = 3 * 60_000;
 const MAX_SOURCES = 64;
 const MAX_SOURCE_BYTES = 4 << 20;
@@ -67,12 +67,14 @@ export async function buildNative(options: NativeOptions): Promise<NativeResult>
     const reseed = join(sourceDir, 'shim', 'reseed.c');
     const ipc = join(sourceDir, 'shim', 'ipc.c');
     const codec = join(sourceDir, 'shim', 'codec.c');
+    const record = join(sourceDir, 'shim', 'record.c');
     const commands = (isStrict: boolean): string[][] => [
       compiler.executable(launcherSources, join(work, 'launcher'), isStrict),
       compiler.sharedObject(shim, join(work, 'shim.so'), isStrict),
       compiler.sharedObject(reseed, join(work, 'reseed.node'), isStrict),
       compiler.sharedObject(ipc, join(work, 'ipc.so'), isStrict),
       compiler.sharedObject(codec, join(work, 'codec.node'), isStrict),
+      compiler.sharedObject(record, join(work, 'record.so'), isStrict),
     ];
     const warnings = await compile(commands, options);
     for (const name of OUTPUTS) {
@@ -144,7 +146,8 @@ function readSources(sourceDir: string): Source[] {
     !names.includes('shim/shim.c') ||
     !names.includes('shim/reseed.c') ||
     !names.includes('shim/ipc.c') ||
-    !names.includes('shim/codec.c')
+    !names.includes('shim/codec.c') ||
+    !names.includes('shim/record.c')
   ) {
     throw new EngineError('ERR_FORKPOINT_BUILD', `${sourceDir} does not hold the launcher's source`, {
       hint: 'install forkpoint again: its package is incomplete',

@@ -17,6 +17,7 @@ writeFileSync(join(sourceDir, 'part.c'), '#include "part.h"\nint part(void) { re
 writeFileSync(join(sourceDir, 'launcher.c'), '#include "part.h"\nint main(void) { return part(); }\n');
 writeFileSync(join(sourceDir, 'shim', 'shim.c'), 'int forkpoint_shim(void) { return 1; }\n');
 writeFileSync(join(sourceDir, 'shim', 'ipc.c'), 'int forkpoint_ipc(void) { return 2; }\n');
+writeFileSync(join(sourceDir, 'shim', 'record.c'), 'int forkpoint_record(void) { return 4; }\n');
 writeFileSync(join(sourceDir, 'shim', 'codec.c'), 'int forkpoint_codec(void) { return 3; }\n');
 writeFileSync(
   join(sourceDir, 'shim', 'reseed.c'),
@@ -78,6 +79,7 @@ test('an error names the line, keeps the last build and leaves nothing behind', 
     'ipc.so',
     'launcher',
     'native.stamp',
+    'record.so',
     'reseed.node',
     'shim.so',
   ]);

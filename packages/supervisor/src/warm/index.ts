@@ -1,0 +1,17 @@
+export { findCommand } from './command.ts';
+export type { NodeCommand } from './command.ts';
+export { compareRuns, runCommand } from './compare.ts';
+export type { Outcome } from './compare.ts';
+export type { Level } from './driver/entry.ts';
+export type { Orders, Report } from './driver/main.ts';
+export type { Terminals } from './driver/streams.ts';
+export { WarmError } from './error.ts';
+export { digest64, projectDirectory, warmPlaces } from './places.ts';
+export type { WarmPlaces } from './places.ts';
+export { encodeCommandPlan, encodeWarmPlan } from './plan.ts';
+export type { WarmPlan } from './plan.ts';
+export { readRecord } from './record.ts';
+export type { RecordScope, Seen } from './record.ts';
+export { copyProject } from './scratch.ts';
+export { changedAt, stampOf } from './stamp.ts';
+export type { Look } from './stamp.ts';
