@@ -10,7 +10,6 @@ import {
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
-import { readFile } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { nodeBinary, programPath, root } from '@forkpoint/testkit';
 import type { Person, Running, SpawnOptions } from '@forkpoint/testkit';
@@ -49,20 +48,21 @@ export class Project {
     return [nodeBinary(24), join(root, '.forkpoint/vitest/node_modules/vitest/vitest.mjs'), ...args];
   }
 
-  /** The coverage of the last run: per file its statements with their counts, as text. */
-  async coverage(): Promise<string> {
-    const text = await readFile(join(this.directory, 'coverage/coverage-final.json'), 'utf8');
-    const files = Object.entries(JSON.parse(text) as Record<string, object>);
-    return JSON.stringify(files.sort(([a], [b]) => (a < b ? -1 : 1)));
-  }
-
   /** Starts Vitest with the pool of forkpoint. */
   start(verb: 'run' | 'watch', args: readonly string[]): Running {
     return this.#person.start(this.vitest(verb, '--no-color', ...args), {
       cwd: this.directory,
       timeoutMs: 120_000,
-      env: { CI: undefined },
+      // As in `run`: the environment is part of what makes a mold.
+      env: { CI: undefined, ORDINARY: '0' },
     });
+  }
+
+  /** What is noted of all molds of the person, as text. */
+  molds(): string {
+    const directory = join(this.#person.home, 'cache/vitest');
+    const names = readdirSync(directory).filter((name) => !name.endsWith('.json'));
+    return names.map((name) => readFileSync(join(directory, name, 'mold.json'), 'utf8')).join('\n');
   }
 
   /** Writes one of its files. */
@@ -84,7 +84,8 @@ export class Project {
     options: SpawnOptions = {},
   ): Promise<Run> {
     // Every run is the first one for its snapshots.
-    rmSync(join(this.directory, 'test/__snapshots__'), { recursive: true, force: true });
+    for (const part of ['test', 'board'])
+      rmSync(join(this.directory, part, '__snapshots__'), { recursive: true, force: true });
     const path = join(this.directory, `report-${this.#reports++}.json`);
     const reporters = ['--reporter=json', `--outputFile.json=${path}`, '--reporter=verbose'];
     const { code, stdout, stderr } = await this.#person

@@ -24,6 +24,7 @@ import { addTrain } from './commands/train.ts';
 import { addTree } from './commands/tree.ts';
 import { addVerify } from './commands/verify.ts';
 import { addWarm } from './commands/warm.ts';
+import { addVitest } from './commands/vitest.ts';
 import { addWait } from './commands/wait.ts';
 import { complete } from './completion/candidates.ts';
 import { COMPLETE_VERB, completionLines } from './completion/scripts.ts';
@@ -138,6 +139,7 @@ function build(
   addTrain(program, cli, finish);
   addCheckClones(program, cli, finish);
   addWarm(program, cli, finish);
+  addVitest(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);
   addCompletion(program, cli, finish);

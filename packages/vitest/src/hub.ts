@@ -1,6 +1,6 @@
 import { randomBytes } from 'node:crypto';
-import { rmSync } from 'node:fs';
-import { mkdir } from 'node:fs/promises';
+import { existsSync, rmSync } from 'node:fs';
+import { mkdir, readdir, rm } from 'node:fs/promises';
 import { createServer } from 'node:net';
 import type { Server, Socket } from 'node:net';
 import { join } from 'node:path';
@@ -29,6 +29,7 @@ export class Hub {
   /** Listens in a directory, which is made. The socket goes with this process. */
   static async open(directory: string): Promise<Hub> {
     await mkdir(directory, { recursive: true, mode: 0o700 });
+    await removeOrphans(directory);
     const hub = new Hub(join(directory, `vitest-${process.pid}-${randomBytes(3).toString('hex')}.sock`));
     await new Promise<void>((resolve, reject) => {
       hub.#server.once('error', reject);
@@ -72,5 +73,13 @@ export class Hub {
       },
       () => party?.ended(),
     );
+  }
+}
+
+/** Removes the sockets of processes that were killed. */
+async function removeOrphans(directory: string): Promise<void> {
+  for (const name of await readdir(directory)) {
+    const [, pid] = /^vitest-(\d+)-[0-9a-f]+\.sock$/.exec(name) ?? [];
+    if (pid !== undefined && !existsSync(`/proc/${pid}`)) await rm(join(directory, name), { force: true });
   }
 }

@@ -1,5 +1,5 @@
 // `forkpoint/vitest`: each test file in a fork of a warm worker.
-import { accessSync, constants } from 'node:fs';
+import { accessSync, constants, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { launcherOf } from '@forkpoint/supervisor/host';
 import type { CloneMaker } from '@forkpoint/supervisor/host';
@@ -28,13 +28,15 @@ export interface ForkpointOptions {
  * `FORKPOINT_VITEST=0`, it returns Vitest's own pool `forks` and says so in one line. Never throws.
  */
 export function forkpoint(options: ForkpointOptions = {}): PoolRunner | 'forks' {
-  const { FORKPOINT_VITEST: wanted } = process.env;
+  const { FORKPOINT_VITEST: wanted, FORKPOINT_VITEST_USED: note } = process.env;
   if (wanted === '0') return 'forks';
   const obstacle = obstacleHere(options);
   if (obstacle !== undefined) {
     tell(obstacle);
     return 'forks';
   }
+  // `forkpoint vitest --compare` wants to know whether it compares anything.
+  if (note !== undefined) writeFileSync(note, '');
   let workshop: Promise<Workshop> | undefined;
   return {
     name: 'forkpoint',

@@ -1,7 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
+import { rmSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
-import { join } from 'node:path';
+import { dirname, join } from 'node:path';
 import { removeClone } from '@forkpoint/supervisor/host';
 import type { CloneMaker } from '@forkpoint/supervisor/host';
 import type { Hub } from './hub.ts';
@@ -139,7 +140,13 @@ class Making {
   /** Resolves once the image is there, or once it is known to be spoilt. */
   async finish(): Promise<Preloaded> {
     const timer = setTimeout(() => this.#fail(`it was not ready within ${MAKE_MS} ms`), MAKE_MS);
-    const atExit = (): void => void this.#child.kill('SIGKILL');
+    // Tests may be over before a better mold is ready.
+    const atExit = (): void => {
+      this.#child.kill('SIGKILL');
+      rmSync(dirname(this.#image), { recursive: true, force: true });
+      if (this.#run !== '')
+        rmSync(join(this.#maker.places.runs, this.#run), { recursive: true, force: true });
+    };
     process.once('exit', atExit);
     try {
       return await this.#done;

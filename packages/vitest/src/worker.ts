@@ -44,6 +44,8 @@ export class ForkpointWorker implements Worker {
   #learn: ((imports: readonly string[]) => void) | undefined;
   #file = '';
   #isStopped = false;
+  /** Settles when nothing is left of the clone on the disk. */
+  #removed: Promise<void> = Promise.resolve();
 
   constructor(options: WorkerOptions, workshop: () => Promise<Workshop>) {
     this.#options = options;
@@ -93,7 +95,7 @@ export class ForkpointWorker implements Worker {
     clone.kill('SIGTERM');
     await clone.wait();
     clearTimeout(timer);
-    await Promise.all([flushed(clone.stdout), flushed(clone.stderr)]);
+    await Promise.all([flushed(clone.stdout), flushed(clone.stderr), this.#removed]);
     this.#line?.destroy();
   }
 
@@ -153,10 +155,11 @@ export class ForkpointWorker implements Worker {
     for (const stream of [outputStream, errorStream]) stream.setMaxListeners(stream.getMaxListeners() + 1);
     clone.stdout?.pipe(outputStream, { end: false });
     clone.stderr?.pipe(errorStream, { end: false });
-    void clone.wait().then(async ({ code, signal }) => {
+    this.#removed = clone.wait().then(async ({ code, signal }) => {
       if (this.#clone === clone) this.#events.emit('exit', code, signal);
       for (const stream of [outputStream, errorStream]) stream.setMaxListeners(stream.getMaxListeners() - 1);
-      await removeClone(maker.places, clone.id);
+      // What cannot be removed now goes with the next `forkpoint gc`.
+      await removeClone(maker.places, clone.id).catch(() => undefined);
     });
   }
 

@@ -1,0 +1,4 @@
+import { forkpoint } from 'forkpoint/vitest';
+import { defineConfig } from 'vitest/config';
+
+export default defineConfig({ test: { pool: process.env.ORDINARY === '1' ? 'forks' : forkpoint() } });
