@@ -15,6 +15,7 @@ import { benchRestore } from '../bench/restore.mjs';
 import { reportServe } from '../bench/serve-report.mjs';
 import { benchServe } from '../bench/serve.mjs';
 import { benchStore, reportStore } from '../bench/store.mjs';
+import { benchWarm, reportWarm } from '../bench/warm.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
 const BENCHMARKS = {
@@ -27,6 +28,7 @@ const BENCHMARKS = {
   fork: [benchFork, reportFork],
   serve: [benchServe, reportServe],
   store: [benchStore, reportStore],
+  warm: [benchWarm, reportWarm],
 };
 const SIZES = ['smoke', 'quick', 'full'];
 
