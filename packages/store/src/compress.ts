@@ -52,7 +52,7 @@ export async function compressImage(image: string, options: CompressOptions): Pr
   if (manifest.layers.every(({ compression }) => compression !== null)) return told(image, manifest, false);
   if (manifest.layers.some(({ compression }) => compression !== null)) throw mixed(image);
   let packed = manifest;
-  const digests = await digestsToCarry(image, options);
+  const digests = await digestsToCarry(image, { signal: options.signal });
   const path = await rewriteImage(image, options, async (directory) => {
     const replaced = manifest.layers.map(({ file }) => file);
     await linkRest(image, directory, new Set(replaced));
@@ -68,7 +68,7 @@ export async function decompressImage(image: string, options: CompressOptions): 
   const manifest = await readManifest(image);
   if (manifest.layers.every(({ compression }) => compression === null)) return told(image, manifest, false);
   const raw = unpackManifest(manifest);
-  const digests = await digestsToCarry(image, options);
+  const digests = await digestsToCarry(image, { signal: options.signal });
   const path = await rewriteImage(image, options, async (directory) => {
     const replaced = manifest.layers.map(storedName);
     await linkRest(image, directory, new Set(replaced));
