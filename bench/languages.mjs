@@ -93,7 +93,12 @@ async function sinatra(bench) {
   const program = join(programs, 'sinatra.rb');
   const rubyEnv = { ...env, RUBYLIB: join(root, 'clients/ruby/lib') };
   const { id } = JSON.parse(run(forkpoint, ['run', '-d', '--json', '--', tool('ruby'), program], env));
-  while ((await ask(port, '/').catch(() => undefined)) === undefined) await pause(20);
+  const deadline = performance.now() + LIMIT_MS;
+  // Until it listens there is nobody to answer.
+  while ((await ask(port, '/').catch(() => undefined)) === undefined) {
+    if (performance.now() > deadline) throw new Error(`Sinatra did not answer within ${LIMIT_MS} ms`);
+    await pause(20);
+  }
   run(forkpoint, ['checkpoint', id, image, '--stop'], env);
   return {
     'MRI with Sinatra in Puma, first answer, cold': () => firstAnswer([tool('ruby'), program], rubyEnv, port),

@@ -182,6 +182,7 @@ async function replace(port, pid) {
   process.kill(victim, 'SIGKILL');
   const took = new Map();
   for (let time = 0; time < 20_000; time++) {
+    // What the killed worker had in its hands is cut; the next request goes to another one.
     const answer = await page(port, time).catch(() => undefined);
     if (answer === undefined || known.has(answer.worker) || answer.count > FIRST) continue;
     const { sum = 0, count = 0 } = took.get(answer.worker) ?? {};
