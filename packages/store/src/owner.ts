@@ -2,7 +2,7 @@ import { readlinkSync } from 'node:fs';
 import { join } from 'node:path';
 import { isId } from './names.ts';
 import { processFacts } from './proc.ts';
-import { readRun } from './runs.ts';
+import { isAttended, readRun } from './runs.ts';
 
 /**
  * Returns the word that names this process as the owner of a temporary directory: its pid, its start time, and the pid
@@ -25,7 +25,9 @@ export async function isOwnerOver(owner: string, runs: string): Promise<boolean 
   }
   if (!isId(owner)) return undefined;
   const run = await readRun(join(runs, owner)).catch(() => undefined);
-  return run === undefined ? undefined : !run.isAlive;
+  if (run === undefined) return undefined;
+  // A run that has told its end may still flatten the image that it left.
+  return !run.isAlive && !(await isAttended(run.dir));
 }
 
 /** The inode number of this process's pid namespace. */

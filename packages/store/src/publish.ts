@@ -108,7 +108,7 @@ export async function cleanStale(
       const facts = await stat(path);
       if (facts.uid !== process.getuid?.()) continue;
       if (over === false || (over === undefined && Date.now() - facts.mtimeMs < UNKNOWN_OWNER_MS)) continue;
-      await removeTree(path);
+      await removeStale(path);
       removed.push(path);
     } catch (error) {
       // Another process may clean up at the same time; leftovers that resist are no reason to fail a checkpoint.
@@ -116,6 +116,16 @@ export async function cleanStale(
     }
   }
   return removed;
+}
+
+/**
+ * Removes a temporary directory of an owner that is believed dead, by one rename and then file by file: should it live after
+ * all, it publishes nothing that is half gone. Throws system errors.
+ */
+export async function removeStale(path: string): Promise<void> {
+  const aside = path.replace(/[0-9a-f]{8}\.tmp$/, `${randomBytes(4).toString('hex')}.tmp`);
+  await rename(path, aside);
+  await removeTree(aside);
 }
 
 /** Returns a fresh name for a temporary directory: `.NAME.forkpoint-OWNER-RANDOM.tmp`. The owner is the id of a run, or what ownOwner returns. */

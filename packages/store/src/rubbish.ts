@@ -5,7 +5,7 @@ import { errnoOf } from './error.ts';
 import { isId } from './names.ts';
 import { isOwnerOver } from './owner.ts';
 import type { Places } from './places.ts';
-import { ownerOf } from './publish.ts';
+import { ownerOf, removeStale } from './publish.ts';
 import { removeTree } from './remove-tree.ts';
 import { isAttended, isLauncherAlive } from './runs.ts';
 import type { Run } from './runs.ts';
@@ -54,7 +54,7 @@ export async function findRubbish(
 
 /** Removes rubbish. Throws system errors. */
 export async function removeRubbish(rubbish: Rubbish): Promise<void> {
-  await removeTree(rubbish.path);
+  await (rubbish.kind === 'half-made' ? removeStale : removeTree)(rubbish.path);
 }
 
 /** Temporary directories of owners that have ended; of unknown owners, those older than a day. */

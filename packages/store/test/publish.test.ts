@@ -158,3 +158,20 @@ test('leftovers of ended runs are removed, those of living ones and young strang
   );
   assert.deepEqual((await readdir(root)).sort(), [names[1] ?? '', names[2] ?? '', 'other'].sort());
 });
+
+test('leftovers vanish at once, so that an owner who lives after all publishes nothing that is half gone', async (t) => {
+  const root = await temporaryDirectory(t);
+  const path = join(root, temporaryName('img', '000000000001'));
+  await mkdir(path);
+  const files = Array.from({ length: 500 }, (_, i) => join(path, `pages-${i}.img`));
+  await Promise.all(files.map((file) => writeFile(file, '')));
+  let isGone = false;
+  const removed = cleanStale(root, () => Promise.resolve(true)).finally(() => (isGone = true));
+  const seen = new Set<number>();
+  while (!isGone) seen.add((await readdir(path).catch(() => [])).length);
+  assert.deepEqual(await removed, [path]);
+  seen.delete(0);
+  seen.delete(files.length);
+  assert.deepEqual([...seen], [], 'whole or not there');
+  assert.deepEqual(await readdir(root), []);
+});

@@ -1,7 +1,8 @@
 import assert from 'node:assert/strict';
-import { spawn } from 'node:child_process';
+import { spawn, spawnSync } from 'node:child_process';
 import { once } from 'node:events';
 import {
+  constants,
   existsSync,
   linkSync,
   mkdirSync,
@@ -12,6 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
+import { open } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { test } from 'node:test';
@@ -31,7 +33,7 @@ import {
 } from '../src/index.ts';
 import type { Retention, Run } from '../src/index.ts';
 import { fakeImage, idOf } from './fake-image.ts';
-import { temporaryDirectory } from './fake-run.ts';
+import { temporaryDirectory, writeRun } from './fake-run.ts';
 
 /** All orders of a list. */
 function orders<T>(items: readonly T[]): T[][] {
@@ -160,6 +162,18 @@ test('what dead owners have left goes, what living ones are making stays, and so
   assert.deepEqual(readdirSync(at.images).sort(), [living, elsewhere, 'kept'].sort());
   assert.equal(await isOwnerOver(await ownOwner(), at.runs), false);
   rmSync(at.home, { recursive: true });
+});
+
+test('a run that has told its end and still works on an image is not over', async (t) => {
+  const at = placesAt(await temporaryDirectory(t));
+  const dir = await writeRun(at.runs, { id: 'abcdefabcdef', launcherPid: process.pid });
+  writeFileSync(join(dir, 'state'), 'exited 0\n');
+  const fifo = join(dir, 'ctl/request');
+  spawnSync('mkfifo', [fifo]);
+  const launcher = await open(fifo, constants.O_RDONLY | constants.O_NONBLOCK);
+  assert.equal(await isOwnerOver('abcdefabcdef', at.runs), false);
+  await launcher.close();
+  assert.equal(await isOwnerOver('abcdefabcdef', at.runs), true);
 });
 
 test('an owner that has died is over, though its parent never asked for its end', async () => {

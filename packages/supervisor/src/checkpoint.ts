@@ -16,7 +16,6 @@ import {
   openDestination,
   placesAt,
   publish,
-  stateOf,
 } from '@forkpoint/store';
 import { describe } from './describe.ts';
 import { destinationOf } from './destination.ts';
@@ -180,10 +179,8 @@ async function cleanBeside(place: string, { home, identity }: Surroundings): Pro
   const isOver = async (run: string): Promise<boolean | undefined> => {
     // Of this run there is only one worker at a time: this one.
     if (run === identity.id) return true;
-    const directory = join(placesAt(home).runs, run);
-    if ((await stateOf(directory))?.kind === 'exited') return true;
-    // A launcher that was killed could not note it; its process cannot be seen from within a pod.
-    return (await isUnattended(directory)) ? true : undefined;
+    // Not by its state: a run that has told its end may still flatten the image that it left.
+    return (await isUnattended(join(placesAt(home).runs, run))) ? true : undefined;
   };
   try {
     await cleanStale(dirname(place), isOver);
