@@ -6,7 +6,7 @@ import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { decodeRestorePlan } from '@forkpoint/manifest';
-import { linkImage } from '@forkpoint/supervisor';
+import { linkImage } from '@forkpoint/supervisor/codec';
 import { root, run } from './processes.mjs';
 
 if (process.argv[2] === '--one') {

@@ -4,10 +4,11 @@
 //
 // The tools are pinned here and fetched by npx into npm's cache, because nobody else needs them: the result is committed.
 import { spawnSync } from 'node:child_process';
-import { mkdtempSync, rmSync, writeFileSync } from 'node:fs';
+import { mkdtempSync, readdirSync, readFileSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { dirname, join } from 'node:path';
 import { fileURLToPath } from 'node:url';
+import { lazy } from './lib/lazy-proto.mjs';
 
 const root = join(dirname(fileURLToPath(import.meta.url)), '..');
 const proto = join(root, 'packages/image/proto');
@@ -29,6 +30,8 @@ try {
   const command = ['--yes', ...packages.map((name) => `--package=${name}`), '--', 'buf', 'generate'];
   const { status, error } = spawnSync('npx', command, { cwd: work, stdio: 'inherit' });
   if (error) throw error;
+  for (const name of status === 0 ? readdirSync(out) : [])
+    writeFileSync(join(out, name), lazy(readFileSync(join(out, name), 'utf8')));
   process.exitCode = status ?? 1;
 } finally {
   rmSync(work, { recursive: true, force: true });

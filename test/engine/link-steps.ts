@@ -18,7 +18,7 @@ import { dirname, join } from 'node:path';
 import { LAYERS } from '@forkpoint/linker';
 import { decodeRestorePlan, encodeRestorePlan } from '@forkpoint/manifest';
 import { discard, launcherExchange, openDestination, publish } from '@forkpoint/store';
-import { linkImage } from '@forkpoint/supervisor';
+import { linkImage } from '@forkpoint/supervisor/codec';
 import { digestOf, filesBelow } from './image-digest.ts';
 
 const [work = '', dump = '', launcher = ''] = process.argv.slice(2);

@@ -19,7 +19,7 @@ export function changedArea(area: vma_entry, changes: AreaChanges): vma_entry {
     ...(Object.hasOwn(area, 'madv') ? { madv: area.madv } : {}),
     ...(Object.hasOwn(area, 'fdflags') ? { fdflags: area.fdflags } : {}),
   };
-  return create(vma_entrySchema, {
+  return create(vma_entrySchema(), {
     start,
     end,
     pgoff,
@@ -35,14 +35,14 @@ export function changedArea(area: vma_entry, changes: AreaChanges): vma_entry {
 
 /** Returns an open file description of a regular file at its start, without size, mode or build id to be compared. */
 export function regularFile(id: number, path: string, flags: number, owner?: fown_entry): file_entry {
-  return create(file_entrySchema, {
+  return create(file_entrySchema(), {
     type: FILE_TYPES.file,
     id,
-    reg: create(reg_file_entrySchema, {
+    reg: create(reg_file_entrySchema(), {
       id,
       flags,
       pos: 0n,
-      fown: owner ?? create(fown_entrySchema, { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }),
+      fown: owner ?? create(fown_entrySchema(), { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }),
       name: path,
     }),
   });
@@ -58,17 +58,17 @@ export function unixSocket(
   owner?: fown_entry,
 ): file_entry {
   const noLimit = { soSndTmoSec: 0n, soSndTmoUsec: 0n, soRcvTmoSec: 0n, soRcvTmoUsec: 0n };
-  return create(file_entrySchema, {
+  return create(file_entrySchema(), {
     type: FILE_TYPES.unix,
     id,
-    usk: create(unix_sk_entrySchema, {
+    usk: create(unix_sk_entrySchema(), {
       id,
       ...socket,
       uflags: 0,
       backlog: 0,
       peer: 0,
-      fown: owner ?? create(fown_entrySchema, { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }),
-      opts: create(sk_opts_entrySchema, { soSndbuf: BUFFER_BYTES, soRcvbuf: BUFFER_BYTES, ...noLimit }),
+      fown: owner ?? create(fown_entrySchema(), { uid: 0, euid: 0, signum: 0, pidType: 0, pid: 0 }),
+      opts: create(sk_opts_entrySchema(), { soSndbuf: BUFFER_BYTES, soRcvbuf: BUFFER_BYTES, ...noLimit }),
       name: new Uint8Array(0),
     }),
   });

@@ -1,6 +1,4 @@
 import { fromBinary, toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
-import './text.ts';
-import { openEnums } from './enums.ts';
 import { ImageError } from './error.ts';
 import { pagemap_entrySchema, pagemap_headSchema } from './gen/pagemap_pb.ts';
 import type { pagemap_entry, pagemap_head } from './gen/pagemap_pb.ts';
@@ -62,8 +60,6 @@ export type ImageFile = { [Kind in MessageKind]: MessageFile<Kind> }[MessageKind
 
 const NOTHING = new Uint8Array(0);
 
-openEnums(Object.values(KINDS).map(({ schema }) => schema));
-
 /**
  * Returns the value of an image file; its kind follows from its name. Payloads and raw files are views of `bytes`.
  * Unknown fields are kept in the messages. Throws ImageError for bytes that are no such file or exceed the limits.
@@ -90,7 +86,7 @@ export function decodePagemapHead(
 ): { head: pagemap_head; offset: number } {
   const reader = new FrameReader(name, bytes, bounds);
   reader.magics(magicsOf('pagemap'));
-  return { head: reader.message(pagemap_headSchema), offset: reader.offset };
+  return { head: reader.message(pagemap_headSchema()), offset: reader.offset };
 }
 
 /** Returns the bytes of an image file. Throws ImageError for a message without one of its required fields. */
@@ -99,10 +95,10 @@ export function encodeImage(file: ImageFile): Uint8Array {
   const writer = new FrameWriter(file.name);
   for (const magic of magicsOf(file.kind)) writer.word(magic);
   if (file.kind === 'pagemap') {
-    writer.message(pagemap_headSchema, file.head);
-    for (const entry of file.entries) writer.message(pagemap_entrySchema, entry);
+    writer.message(pagemap_headSchema(), file.head);
+    for (const entry of file.entries) writer.message(pagemap_entrySchema(), entry);
   } else {
-    const schema: DescMessage = KINDS[file.kind].schema;
+    const schema: DescMessage = KINDS[file.kind].schema();
     for (const { message, payload } of file.entries) {
       writer.message(schema, message);
       writer.bytes(payload);
@@ -112,15 +108,15 @@ export function encodeImage(file: ImageFile): Uint8Array {
 }
 
 function decodePagemap(reader: FrameReader): PagemapFile {
-  const head = reader.message(pagemap_headSchema);
+  const head = reader.message(pagemap_headSchema());
   const entries: pagemap_entry[] = [];
-  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema));
+  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema()));
   return { kind: 'pagemap', name: reader.name, head, entries };
 }
 
 function decodeMessages(kind: MessageKind, reader: FrameReader): ImageFile {
   const definition = KINDS[kind];
-  const schema: DescMessage = definition.schema;
+  const schema: DescMessage = definition.schema();
   const entries: Entry<MessageShape<DescMessage>>[] = [];
   while (!reader.isDone) {
     const message = reader.message(schema);

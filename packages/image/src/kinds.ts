@@ -49,14 +49,14 @@ export type Payload =
 interface KindDefinition<Schema extends DescMessage = DescMessage> {
   readonly name: RegExp;
   readonly magic: number;
-  readonly schema: Schema;
+  readonly schema: () => Schema;
   readonly payload: Payload;
 }
 
 function kind<Schema extends DescMessage>(
   name: RegExp,
   magic: number,
-  schema: Schema,
+  schema: () => Schema,
   payload: Payload = 'none',
 ): KindDefinition<Schema> {
   return { name, magic, schema, payload };
@@ -109,7 +109,7 @@ export const KINDS = {
 export type MessageKind = keyof typeof KINDS;
 
 /** Message type of the entries of a kind. */
-export type MessageOf<Kind extends MessageKind> = MessageShape<(typeof KINDS)[Kind]['schema']>;
+export type MessageOf<Kind extends MessageKind> = MessageShape<ReturnType<(typeof KINDS)[Kind]['schema']>>;
 
 const PAGEMAP_NAME = /^pagemap-(?:shmem-)?\d+\.img$/;
 

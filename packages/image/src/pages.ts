@@ -50,7 +50,7 @@ export function pageRuns(file: PagemapFile, maxPages: number = DEFAULT_LIMITS.pa
 
 /** Returns a pagemap entry as CRIU 4.2 writes it: 64-bit count, 32-bit count 0. */
 export function pagemapEntry(address: number, pageCount: number, flags: number): pagemap_entry {
-  return create(pagemap_entrySchema, {
+  return create(pagemap_entrySchema(), {
     vaddr: BigInt(address),
     compatNrPages: 0,
     flags,

@@ -46,7 +46,7 @@ function queueLength(count: number, rest: Uint8Array, file: string, offset: numb
       throw new ImageError('ERR_FORKPOINT_IMAGE_TRUNCATED', file, 'the queue ends too early', { offset: at });
     }
     try {
-      position = end + roundUp(fromBinary(ipc_msgSchema, rest.subarray(start, end)).msize, 8);
+      position = end + roundUp(fromBinary(ipc_msgSchema(), rest.subarray(start, end)).msize, 8);
     } catch (cause) {
       throw new ImageError('ERR_FORKPOINT_IMAGE_MALFORMED', file, 'no ipc_msg message', {
         offset: at,

@@ -80,7 +80,7 @@ function anyElement(field: DescField, depth: number): fc.Arbitrary<unknown> {
 
 /** Generates files of one kind whose payloads have the lengths that their messages give. */
 export function anyFile(kind: MessageKind): fc.Arbitrary<ImageFile> {
-  const schema: DescMessage = KINDS[kind].schema;
+  const schema: DescMessage = KINDS[kind].schema();
   const isRest = KINDS[kind].payload === 'rest';
   const entry = fc
     .tuple(anyMessage(schema), fc.uint8Array({ maxLength: 24 }))

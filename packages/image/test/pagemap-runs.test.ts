@@ -9,7 +9,7 @@ import type { PagemapFile, PageRun } from '../src/index.ts';
 const NAME = 'pagemap-7.img';
 
 function fileOf(entries: PagemapFile['entries']): PagemapFile {
-  return { kind: 'pagemap', name: NAME, head: create(pagemap_headSchema, { pagesId: 3 }), entries };
+  return { kind: 'pagemap', name: NAME, head: create(pagemap_headSchema(), { pagesId: 3 }), entries };
 }
 
 /** Which page of the pages file each page of memory is, with its flags. */
@@ -58,8 +58,8 @@ describe('the runs of a pagemap file', () => {
   });
 
   test('of old versions and of incremental dumps are read by the generic decoder', () => {
-    const old = create(pagemap_entrySchema, { vaddr: 0x10_0000n, compatNrPages: 5 });
-    const parent = create(pagemap_entrySchema, {
+    const old = create(pagemap_entrySchema(), { vaddr: 0x10_0000n, compatNrPages: 5 });
+    const parent = create(pagemap_entrySchema(), {
       vaddr: 0x20_0000n,
       compatNrPages: 2,
       inParent: true,

@@ -114,7 +114,7 @@ describe('environmentNames', () => {
   const pagemap = encodeImage({
     kind: 'pagemap',
     name: 'pagemap-7001.img',
-    head: create(pagemap_headSchema, { pagesId: 9 }),
+    head: create(pagemap_headSchema(), { pagesId: 9 }),
     entries: [
       pagemapEntry(0x1000, 3, PAGE_PRESENT),
       pagemapEntry(0x7000_0000_0000, 1, PAGE_PRESENT),

@@ -36,7 +36,7 @@ export function area(
   changes: Partial<Omit<vma_entry, '$typeName'>> = {},
 ): vma_entry {
   const start = BigInt(bytes(page));
-  const { vmas } = create(KINDS.mm.schema, {
+  const { vmas } = create(KINDS.mm.schema(), {
     vmas: [
       {
         start,

@@ -53,9 +53,9 @@ export function messages<Kind extends MessageKind>(
 /** Adds an entry to a file; file descriptions and terminals take the place of the one with the same id. */
 export function put<Kind extends MessageKind>(
   file: MessageFile<Kind>,
-  init: MessageInitShape<(typeof KINDS)[Kind]['schema']>,
+  init: MessageInitShape<ReturnType<(typeof KINDS)[Kind]['schema']>>,
 ): void {
-  const message = create(KINDS[file.kind].schema as never, init as never) as unknown as MessageOf<Kind>;
+  const message = create(KINDS[file.kind].schema() as never, init as never) as unknown as MessageOf<Kind>;
   const id = (item: unknown): unknown => (item as { id?: unknown }).id;
   const isUnique = file.kind !== 'fdinfo';
   const at = isUnique ? file.entries.findIndex((entry) => id(entry.message) === id(message)) : -1;

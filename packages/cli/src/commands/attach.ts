@@ -3,8 +3,8 @@ import { readFile } from 'node:fs/promises';
 import { promisify } from 'node:util';
 import { checkPattern, decodeEnginePlan } from '@forkpoint/manifest';
 import { parseCpuWords } from '@forkpoint/store';
-import { attach, SupervisorError } from '@forkpoint/supervisor';
-import type { Attached } from '@forkpoint/supervisor';
+import { SupervisorError } from '@forkpoint/supervisor';
+import type { Attached } from '@forkpoint/supervisor/codec';
 import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
 import { CliError, EXIT, exitCodeFor, usageError } from '../error.ts';
@@ -79,6 +79,7 @@ async function take(cli: Cli, pid: number, dest: string, options: Options): Prom
     timeout: CPU_MS,
     maxBuffer: 65_536,
   });
+  const { attach } = await import('@forkpoint/supervisor/codec');
   return await withProgress(cli, `Checkpointing process ${pid}`, () =>
     attach({
       pid,

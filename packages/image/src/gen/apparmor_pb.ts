@@ -4,13 +4,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file apparmor.proto.
  */
-export const file_apparmor: GenFile = /*@__PURE__*/
-  fileDesc("Cg5hcHBhcm1vci5wcm90byInCglhYV9wb2xpY3kSDAoEbmFtZRgBIAIoCRIMCgRibG9iGAIgAigMIl0KDGFhX25hbWVzcGFjZRIMCgRuYW1lGAEgAigJEhwKCHBvbGljaWVzGAIgAygLMgouYWFfcG9saWN5EiEKCm5hbWVzcGFjZXMYAyADKAsyDS5hYV9uYW1lc3BhY2UiMwoOYXBwYXJtb3JfZW50cnkSIQoKbmFtZXNwYWNlcxgBIAMoCzINLmFhX25hbWVzcGFjZQ");
+export const file_apparmor: () => GenFile = lazy(() => fileDesc("Cg5hcHBhcm1vci5wcm90byInCglhYV9wb2xpY3kSDAoEbmFtZRgBIAIoCRIMCgRibG9iGAIgAigMIl0KDGFhX25hbWVzcGFjZRIMCgRuYW1lGAEgAigJEhwKCHBvbGljaWVzGAIgAygLMgouYWFfcG9saWN5EiEKCm5hbWVzcGFjZXMYAyADKAsyDS5hYV9uYW1lc3BhY2UiMwoOYXBwYXJtb3JfZW50cnkSIQoKbmFtZXNwYWNlcxgBIAMoCzINLmFhX25hbWVzcGFjZQ"));
 
 /**
  * @generated from message aa_policy
@@ -29,10 +29,9 @@ export type aa_policy = Message<"aa_policy"> & {
 
 /**
  * Describes the message aa_policy.
- * Use `create(aa_policySchema)` to create a new message.
+ * Use `create(aa_policySchema())` to create a new message.
  */
-export const aa_policySchema: GenMessage<aa_policy> = /*@__PURE__*/
-  messageDesc(file_apparmor, 0);
+export const aa_policySchema: () => GenMessage<aa_policy> = lazy(() => messageDesc(file_apparmor(), 0));
 
 /**
  * @generated from message aa_namespace
@@ -56,10 +55,9 @@ export type aa_namespace = Message<"aa_namespace"> & {
 
 /**
  * Describes the message aa_namespace.
- * Use `create(aa_namespaceSchema)` to create a new message.
+ * Use `create(aa_namespaceSchema())` to create a new message.
  */
-export const aa_namespaceSchema: GenMessage<aa_namespace> = /*@__PURE__*/
-  messageDesc(file_apparmor, 1);
+export const aa_namespaceSchema: () => GenMessage<aa_namespace> = lazy(() => messageDesc(file_apparmor(), 1));
 
 /**
  * @generated from message apparmor_entry
@@ -73,8 +71,7 @@ export type apparmor_entry = Message<"apparmor_entry"> & {
 
 /**
  * Describes the message apparmor_entry.
- * Use `create(apparmor_entrySchema)` to create a new message.
+ * Use `create(apparmor_entrySchema())` to create a new message.
  */
-export const apparmor_entrySchema: GenMessage<apparmor_entry> = /*@__PURE__*/
-  messageDesc(file_apparmor, 2);
+export const apparmor_entrySchema: () => GenMessage<apparmor_entry> = lazy(() => messageDesc(file_apparmor(), 2));
 

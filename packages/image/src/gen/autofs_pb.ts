@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file autofs.proto.
  */
-export const file_autofs: GenFile = /*@__PURE__*/
-  fileDesc("CgxhdXRvZnMucHJvdG8ilgEKDGF1dG9mc19lbnRyeRIKCgJmZBgBIAIoBRIMCgRwZ3JwGAIgAigFEg8KB3RpbWVvdXQYAyACKAUSEAoIbWlucHJvdG8YBCACKAUSEAoIbWF4cHJvdG8YBSACKAUSDAoEbW9kZRgGIAIoBRILCgN1aWQYByABKAUSCwoDZ2lkGAggASgFEg8KB3JlYWRfZmQYCSABKAU");
+export const file_autofs: () => GenFile = lazy(() => fileDesc("CgxhdXRvZnMucHJvdG8ilgEKDGF1dG9mc19lbnRyeRIKCgJmZBgBIAIoBRIMCgRwZ3JwGAIgAigFEg8KB3RpbWVvdXQYAyACKAUSEAoIbWlucHJvdG8YBCACKAUSEAoIbWF4cHJvdG8YBSACKAUSDAoEbW9kZRgGIAIoBRILCgN1aWQYByABKAUSCwoDZ2lkGAggASgFEg8KB3JlYWRfZmQYCSABKAU"));
 
 /**
  * @generated from message autofs_entry
@@ -66,8 +66,7 @@ export type autofs_entry = Message<"autofs_entry"> & {
 
 /**
  * Describes the message autofs_entry.
- * Use `create(autofs_entrySchema)` to create a new message.
+ * Use `create(autofs_entrySchema())` to create a new message.
  */
-export const autofs_entrySchema: GenMessage<autofs_entry> = /*@__PURE__*/
-  messageDesc(file_autofs, 0);
+export const autofs_entrySchema: () => GenMessage<autofs_entry> = lazy(() => messageDesc(file_autofs(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file binfmt-misc.proto.
  */
-export const file_binfmt_misc: GenFile = /*@__PURE__*/
-  fileDesc("ChFiaW5mbXQtbWlzYy5wcm90byKWAQoRYmluZm10X21pc2NfZW50cnkSDAoEbmFtZRgBIAIoCRIPCgdlbmFibGVkGAIgAigIEhMKC2ludGVycHJldGVyGAMgAigJEg0KBWZsYWdzGAQgASgJEhEKCWV4dGVuc2lvbhgFIAEoCRINCgVtYWdpYxgGIAEoCRIMCgRtYXNrGAcgASgJEg4KBm9mZnNldBgIIAEoBQ");
+export const file_binfmt_misc: () => GenFile = lazy(() => fileDesc("ChFiaW5mbXQtbWlzYy5wcm90byKWAQoRYmluZm10X21pc2NfZW50cnkSDAoEbmFtZRgBIAIoCRIPCgdlbmFibGVkGAIgAigIEhMKC2ludGVycHJldGVyGAMgAigJEg0KBWZsYWdzGAQgASgJEhEKCWV4dGVuc2lvbhgFIAEoCRINCgVtYWdpYxgGIAEoCRIMCgRtYXNrGAcgASgJEg4KBm9mZnNldBgIIAEoBQ"));
 
 /**
  * @generated from message binfmt_misc_entry
@@ -61,8 +61,7 @@ export type binfmt_misc_entry = Message<"binfmt_misc_entry"> & {
 
 /**
  * Describes the message binfmt_misc_entry.
- * Use `create(binfmt_misc_entrySchema)` to create a new message.
+ * Use `create(binfmt_misc_entrySchema())` to create a new message.
  */
-export const binfmt_misc_entrySchema: GenMessage<binfmt_misc_entry> = /*@__PURE__*/
-  messageDesc(file_binfmt_misc, 0);
+export const binfmt_misc_entrySchema: () => GenMessage<binfmt_misc_entry> = lazy(() => messageDesc(file_binfmt_misc(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file bpfmap-data.proto.
  */
-export const file_bpfmap_data: GenFile = /*@__PURE__*/
-  fileDesc("ChFicGZtYXAtZGF0YS5wcm90byJcChFicGZtYXBfZGF0YV9lbnRyeRIOCgZtYXBfaWQYASACKA0SEgoKa2V5c19ieXRlcxgCIAIoDRIUCgx2YWx1ZXNfYnl0ZXMYAyACKA0SDQoFY291bnQYBCACKA0");
+export const file_bpfmap_data: () => GenFile = lazy(() => fileDesc("ChFicGZtYXAtZGF0YS5wcm90byJcChFicGZtYXBfZGF0YV9lbnRyeRIOCgZtYXBfaWQYASACKA0SEgoKa2V5c19ieXRlcxgCIAIoDRIUCgx2YWx1ZXNfYnl0ZXMYAyACKA0SDQoFY291bnQYBCACKA0"));
 
 /**
  * @generated from message bpfmap_data_entry
@@ -47,8 +47,7 @@ export type bpfmap_data_entry = Message<"bpfmap_data_entry"> & {
 
 /**
  * Describes the message bpfmap_data_entry.
- * Use `create(bpfmap_data_entrySchema)` to create a new message.
+ * Use `create(bpfmap_data_entrySchema())` to create a new message.
  */
-export const bpfmap_data_entrySchema: GenMessage<bpfmap_data_entry> = /*@__PURE__*/
-  messageDesc(file_bpfmap_data, 0);
+export const bpfmap_data_entrySchema: () => GenMessage<bpfmap_data_entry> = lazy(() => messageDesc(file_bpfmap_data(), 0));
 

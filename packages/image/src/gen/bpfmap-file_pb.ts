@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file bpfmap-file.proto.
  */
-export const file_bpfmap_file: GenFile = /*@__PURE__*/
-  fileDesc("ChFicGZtYXAtZmlsZS5wcm90byLNAgoRYnBmbWFwX2ZpbGVfZW50cnkSCgoCaWQYASACKA0SHwoFZmxhZ3MYAiACKA1CENI/DRoLcmZpbGUuZmxhZ3MSCwoDcG9zGAMgAigEEhkKBGZvd24YBCACKAsyCy5mb3duX2VudHJ5EhAKCG1hcF90eXBlGAUgAigNEhAKCGtleV9zaXplGAYgAigNEhIKCnZhbHVlX3NpemUYByACKA0SDgoGbWFwX2lkGAggAigNEhMKC21heF9lbnRyaWVzGAkgAigNEhEKCW1hcF9mbGFncxgKIAIoDRIPCgdtZW1sb2NrGAsgAigEEhUKBmZyb3plbhgMIAIoCDoFZmFsc2USEAoIbWFwX25hbWUYDSACKAkSEgoHaWZpbmRleBgOIAIoDToBMBISCgZtbnRfaWQYDyABKBE6Ai0xEhEKCW1hcF9leHRyYRgQIAEoBA", [file_opts, file_fown]);
+export const file_bpfmap_file: () => GenFile = lazy(() => fileDesc("ChFicGZtYXAtZmlsZS5wcm90byLNAgoRYnBmbWFwX2ZpbGVfZW50cnkSCgoCaWQYASACKA0SHwoFZmxhZ3MYAiACKA1CENI/DRoLcmZpbGUuZmxhZ3MSCwoDcG9zGAMgAigEEhkKBGZvd24YBCACKAsyCy5mb3duX2VudHJ5EhAKCG1hcF90eXBlGAUgAigNEhAKCGtleV9zaXplGAYgAigNEhIKCnZhbHVlX3NpemUYByACKA0SDgoGbWFwX2lkGAggAigNEhMKC21heF9lbnRyaWVzGAkgAigNEhEKCW1hcF9mbGFncxgKIAIoDRIPCgdtZW1sb2NrGAsgAigEEhUKBmZyb3plbhgMIAIoCDoFZmFsc2USEAoIbWFwX25hbWUYDSACKAkSEgoHaWZpbmRleBgOIAIoDToBMBISCgZtbnRfaWQYDyABKBE6Ai0xEhEKCW1hcF9leHRyYRgQIAEoBA", [file_opts(), file_fown()]));
 
 /**
  * @generated from message bpfmap_file_entry
@@ -104,8 +104,7 @@ export type bpfmap_file_entry = Message<"bpfmap_file_entry"> & {
 
 /**
  * Describes the message bpfmap_file_entry.
- * Use `create(bpfmap_file_entrySchema)` to create a new message.
+ * Use `create(bpfmap_file_entrySchema())` to create a new message.
  */
-export const bpfmap_file_entrySchema: GenMessage<bpfmap_file_entry> = /*@__PURE__*/
-  messageDesc(file_bpfmap_file, 0);
+export const bpfmap_file_entrySchema: () => GenMessage<bpfmap_file_entry> = lazy(() => messageDesc(file_bpfmap_file(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file cgroup.proto.
  */
-export const file_cgroup: GenFile = /*@__PURE__*/
-  fileDesc("CgxjZ3JvdXAucHJvdG8iNgoMY2dyb3VwX3Blcm1zEgwKBG1vZGUYASACKA0SCwoDdWlkGAIgAigNEgsKA2dpZBgDIAIoDSJOChFjZ3JvdXBfcHJvcF9lbnRyeRIMCgRuYW1lGAEgAigJEg0KBXZhbHVlGAIgAigJEhwKBXBlcm1zGAMgASgLMg0uY2dyb3VwX3Blcm1zIpMBChBjZ3JvdXBfZGlyX2VudHJ5EhAKCGRpcl9uYW1lGAEgAigJEiMKCGNoaWxkcmVuGAIgAygLMhEuY2dyb3VwX2Rpcl9lbnRyeRImCgpwcm9wZXJ0aWVzGAMgAygLMhIuY2dyb3VwX3Byb3BfZW50cnkSIAoJZGlyX3Blcm1zGAQgASgLMg0uY2dyb3VwX3Blcm1zIlsKE2NnX2NvbnRyb2xsZXJfZW50cnkSDgoGY25hbWVzGAEgAygJEh8KBGRpcnMYAiADKAsyES5jZ3JvdXBfZGlyX2VudHJ5EhMKC2lzX3RocmVhZGVkGAMgASgIIkIKD2NnX21lbWJlcl9lbnRyeRIMCgRuYW1lGAEgAigJEgwKBHBhdGgYAiACKAkSEwoLY2duc19wcmVmaXgYAyABKA0iOgoMY2dfc2V0X2VudHJ5EgoKAmlkGAEgAigNEh4KBGN0bHMYAiADKAsyEC5jZ19tZW1iZXJfZW50cnkiVgoMY2dyb3VwX2VudHJ5EhsKBHNldHMYASADKAsyDS5jZ19zZXRfZW50cnkSKQoLY29udHJvbGxlcnMYAiADKAsyFC5jZ19jb250cm9sbGVyX2VudHJ5");
+export const file_cgroup: () => GenFile = lazy(() => fileDesc("CgxjZ3JvdXAucHJvdG8iNgoMY2dyb3VwX3Blcm1zEgwKBG1vZGUYASACKA0SCwoDdWlkGAIgAigNEgsKA2dpZBgDIAIoDSJOChFjZ3JvdXBfcHJvcF9lbnRyeRIMCgRuYW1lGAEgAigJEg0KBXZhbHVlGAIgAigJEhwKBXBlcm1zGAMgASgLMg0uY2dyb3VwX3Blcm1zIpMBChBjZ3JvdXBfZGlyX2VudHJ5EhAKCGRpcl9uYW1lGAEgAigJEiMKCGNoaWxkcmVuGAIgAygLMhEuY2dyb3VwX2Rpcl9lbnRyeRImCgpwcm9wZXJ0aWVzGAMgAygLMhIuY2dyb3VwX3Byb3BfZW50cnkSIAoJZGlyX3Blcm1zGAQgASgLMg0uY2dyb3VwX3Blcm1zIlsKE2NnX2NvbnRyb2xsZXJfZW50cnkSDgoGY25hbWVzGAEgAygJEh8KBGRpcnMYAiADKAsyES5jZ3JvdXBfZGlyX2VudHJ5EhMKC2lzX3RocmVhZGVkGAMgASgIIkIKD2NnX21lbWJlcl9lbnRyeRIMCgRuYW1lGAEgAigJEgwKBHBhdGgYAiACKAkSEwoLY2duc19wcmVmaXgYAyABKA0iOgoMY2dfc2V0X2VudHJ5EgoKAmlkGAEgAigNEh4KBGN0bHMYAiADKAsyEC5jZ19tZW1iZXJfZW50cnkiVgoMY2dyb3VwX2VudHJ5EhsKBHNldHMYASADKAsyDS5jZ19zZXRfZW50cnkSKQoLY29udHJvbGxlcnMYAiADKAsyFC5jZ19jb250cm9sbGVyX2VudHJ5"));
 
 /**
  * @generated from message cgroup_perms
@@ -36,10 +36,9 @@ export type cgroup_perms = Message<"cgroup_perms"> & {
 
 /**
  * Describes the message cgroup_perms.
- * Use `create(cgroup_permsSchema)` to create a new message.
+ * Use `create(cgroup_permsSchema())` to create a new message.
  */
-export const cgroup_permsSchema: GenMessage<cgroup_perms> = /*@__PURE__*/
-  messageDesc(file_cgroup, 0);
+export const cgroup_permsSchema: () => GenMessage<cgroup_perms> = lazy(() => messageDesc(file_cgroup(), 0));
 
 /**
  * @generated from message cgroup_prop_entry
@@ -63,10 +62,9 @@ export type cgroup_prop_entry = Message<"cgroup_prop_entry"> & {
 
 /**
  * Describes the message cgroup_prop_entry.
- * Use `create(cgroup_prop_entrySchema)` to create a new message.
+ * Use `create(cgroup_prop_entrySchema())` to create a new message.
  */
-export const cgroup_prop_entrySchema: GenMessage<cgroup_prop_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 1);
+export const cgroup_prop_entrySchema: () => GenMessage<cgroup_prop_entry> = lazy(() => messageDesc(file_cgroup(), 1));
 
 /**
  * @generated from message cgroup_dir_entry
@@ -95,10 +93,9 @@ export type cgroup_dir_entry = Message<"cgroup_dir_entry"> & {
 
 /**
  * Describes the message cgroup_dir_entry.
- * Use `create(cgroup_dir_entrySchema)` to create a new message.
+ * Use `create(cgroup_dir_entrySchema())` to create a new message.
  */
-export const cgroup_dir_entrySchema: GenMessage<cgroup_dir_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 2);
+export const cgroup_dir_entrySchema: () => GenMessage<cgroup_dir_entry> = lazy(() => messageDesc(file_cgroup(), 2));
 
 /**
  * @generated from message cg_controller_entry
@@ -122,10 +119,9 @@ export type cg_controller_entry = Message<"cg_controller_entry"> & {
 
 /**
  * Describes the message cg_controller_entry.
- * Use `create(cg_controller_entrySchema)` to create a new message.
+ * Use `create(cg_controller_entrySchema())` to create a new message.
  */
-export const cg_controller_entrySchema: GenMessage<cg_controller_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 3);
+export const cg_controller_entrySchema: () => GenMessage<cg_controller_entry> = lazy(() => messageDesc(file_cgroup(), 3));
 
 /**
  * @generated from message cg_member_entry
@@ -149,10 +145,9 @@ export type cg_member_entry = Message<"cg_member_entry"> & {
 
 /**
  * Describes the message cg_member_entry.
- * Use `create(cg_member_entrySchema)` to create a new message.
+ * Use `create(cg_member_entrySchema())` to create a new message.
  */
-export const cg_member_entrySchema: GenMessage<cg_member_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 4);
+export const cg_member_entrySchema: () => GenMessage<cg_member_entry> = lazy(() => messageDesc(file_cgroup(), 4));
 
 /**
  * @generated from message cg_set_entry
@@ -171,10 +166,9 @@ export type cg_set_entry = Message<"cg_set_entry"> & {
 
 /**
  * Describes the message cg_set_entry.
- * Use `create(cg_set_entrySchema)` to create a new message.
+ * Use `create(cg_set_entrySchema())` to create a new message.
  */
-export const cg_set_entrySchema: GenMessage<cg_set_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 5);
+export const cg_set_entrySchema: () => GenMessage<cg_set_entry> = lazy(() => messageDesc(file_cgroup(), 5));
 
 /**
  * @generated from message cgroup_entry
@@ -193,8 +187,7 @@ export type cgroup_entry = Message<"cgroup_entry"> & {
 
 /**
  * Describes the message cgroup_entry.
- * Use `create(cgroup_entrySchema)` to create a new message.
+ * Use `create(cgroup_entrySchema())` to create a new message.
  */
-export const cgroup_entrySchema: GenMessage<cgroup_entry> = /*@__PURE__*/
-  messageDesc(file_cgroup, 6);
+export const cgroup_entrySchema: () => GenMessage<cgroup_entry> = lazy(() => messageDesc(file_cgroup(), 6));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-aarch64.proto.
  */
-export const file_core_aarch64: GenFile = /*@__PURE__*/
-  fileDesc("ChJjb3JlLWFhcmNoNjQucHJvdG8iTwoXdXNlcl9hYXJjaDY0X3JlZ3NfZW50cnkSDAoEcmVncxgBIAMoBBIKCgJzcBgCIAIoBBIKCgJwYxgDIAIoBBIOCgZwc3RhdGUYBCACKAQiTgohdXNlcl9hYXJjaDY0X2Zwc2ltZF9jb250ZXh0X2VudHJ5Eg0KBXZyZWdzGAEgAygEEgwKBGZwc3IYAiACKA0SDAoEZnBjchgDIAIoDSLLAQoQcGFjX2FkZHJlc3Nfa2V5cxISCgphcGlha2V5X2xvGAEgAigEEhIKCmFwaWFrZXlfaGkYAiACKAQSEgoKYXBpYmtleV9sbxgDIAIoBBISCgphcGlia2V5X2hpGAQgAigEEhIKCmFwZGFrZXlfbG8YBSACKAQSEgoKYXBkYWtleV9oaRgGIAIoBBISCgphcGRia2V5X2xvGAcgAigEEhIKCmFwZGJrZXlfaGkYCCACKAQSFwoPcGFjX2VuYWJsZWRfa2V5GAkgAigEIjoKEHBhY19nZW5lcmljX2tleXMSEgoKYXBnYWtleV9sbxgBIAIoBBISCgphcGdha2V5X2hpGAIgAigEImQKCHBhY19rZXlzEisKEHBhY19hZGRyZXNzX2tleXMYBiABKAsyES5wYWNfYWRkcmVzc19rZXlzEisKEHBhY19nZW5lcmljX2tleXMYByABKAsyES5wYWNfZ2VuZXJpY19rZXlzIsMBChN0aHJlYWRfaW5mb19hYXJjaDY0Eh0KDmNsZWFyX3RpZF9hZGRyGAEgAigEQgXSPwIIARILCgN0bHMYAiACKAQSLwoGZ3ByZWdzGAMgAigLMhgudXNlcl9hYXJjaDY0X3JlZ3NfZW50cnlCBdI/AggBEjIKBmZwc2ltZBgEIAIoCzIiLnVzZXJfYWFyY2g2NF9mcHNpbWRfY29udGV4dF9lbnRyeRIbCghwYWNfa2V5cxgFIAEoCzIJLnBhY19rZXlz", [file_opts]);
+export const file_core_aarch64: () => GenFile = lazy(() => fileDesc("ChJjb3JlLWFhcmNoNjQucHJvdG8iTwoXdXNlcl9hYXJjaDY0X3JlZ3NfZW50cnkSDAoEcmVncxgBIAMoBBIKCgJzcBgCIAIoBBIKCgJwYxgDIAIoBBIOCgZwc3RhdGUYBCACKAQiTgohdXNlcl9hYXJjaDY0X2Zwc2ltZF9jb250ZXh0X2VudHJ5Eg0KBXZyZWdzGAEgAygEEgwKBGZwc3IYAiACKA0SDAoEZnBjchgDIAIoDSLLAQoQcGFjX2FkZHJlc3Nfa2V5cxISCgphcGlha2V5X2xvGAEgAigEEhIKCmFwaWFrZXlfaGkYAiACKAQSEgoKYXBpYmtleV9sbxgDIAIoBBISCgphcGlia2V5X2hpGAQgAigEEhIKCmFwZGFrZXlfbG8YBSACKAQSEgoKYXBkYWtleV9oaRgGIAIoBBISCgphcGRia2V5X2xvGAcgAigEEhIKCmFwZGJrZXlfaGkYCCACKAQSFwoPcGFjX2VuYWJsZWRfa2V5GAkgAigEIjoKEHBhY19nZW5lcmljX2tleXMSEgoKYXBnYWtleV9sbxgBIAIoBBISCgphcGdha2V5X2hpGAIgAigEImQKCHBhY19rZXlzEisKEHBhY19hZGRyZXNzX2tleXMYBiABKAsyES5wYWNfYWRkcmVzc19rZXlzEisKEHBhY19nZW5lcmljX2tleXMYByABKAsyES5wYWNfZ2VuZXJpY19rZXlzIsMBChN0aHJlYWRfaW5mb19hYXJjaDY0Eh0KDmNsZWFyX3RpZF9hZGRyGAEgAigEQgXSPwIIARILCgN0bHMYAiACKAQSLwoGZ3ByZWdzGAMgAigLMhgudXNlcl9hYXJjaDY0X3JlZ3NfZW50cnlCBdI/AggBEjIKBmZwc2ltZBgEIAIoCzIiLnVzZXJfYWFyY2g2NF9mcHNpbWRfY29udGV4dF9lbnRyeRIbCghwYWNfa2V5cxgFIAEoCzIJLnBhY19rZXlz", [file_opts()]));
 
 /**
  * @generated from message user_aarch64_regs_entry
@@ -42,10 +42,9 @@ export type user_aarch64_regs_entry = Message<"user_aarch64_regs_entry"> & {
 
 /**
  * Describes the message user_aarch64_regs_entry.
- * Use `create(user_aarch64_regs_entrySchema)` to create a new message.
+ * Use `create(user_aarch64_regs_entrySchema())` to create a new message.
  */
-export const user_aarch64_regs_entrySchema: GenMessage<user_aarch64_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 0);
+export const user_aarch64_regs_entrySchema: () => GenMessage<user_aarch64_regs_entry> = lazy(() => messageDesc(file_core_aarch64(), 0));
 
 /**
  * @generated from message user_aarch64_fpsimd_context_entry
@@ -69,10 +68,9 @@ export type user_aarch64_fpsimd_context_entry = Message<"user_aarch64_fpsimd_con
 
 /**
  * Describes the message user_aarch64_fpsimd_context_entry.
- * Use `create(user_aarch64_fpsimd_context_entrySchema)` to create a new message.
+ * Use `create(user_aarch64_fpsimd_context_entrySchema())` to create a new message.
  */
-export const user_aarch64_fpsimd_context_entrySchema: GenMessage<user_aarch64_fpsimd_context_entry> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 1);
+export const user_aarch64_fpsimd_context_entrySchema: () => GenMessage<user_aarch64_fpsimd_context_entry> = lazy(() => messageDesc(file_core_aarch64(), 1));
 
 /**
  * @generated from message pac_address_keys
@@ -126,10 +124,9 @@ export type pac_address_keys = Message<"pac_address_keys"> & {
 
 /**
  * Describes the message pac_address_keys.
- * Use `create(pac_address_keysSchema)` to create a new message.
+ * Use `create(pac_address_keysSchema())` to create a new message.
  */
-export const pac_address_keysSchema: GenMessage<pac_address_keys> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 2);
+export const pac_address_keysSchema: () => GenMessage<pac_address_keys> = lazy(() => messageDesc(file_core_aarch64(), 2));
 
 /**
  * @generated from message pac_generic_keys
@@ -148,10 +145,9 @@ export type pac_generic_keys = Message<"pac_generic_keys"> & {
 
 /**
  * Describes the message pac_generic_keys.
- * Use `create(pac_generic_keysSchema)` to create a new message.
+ * Use `create(pac_generic_keysSchema())` to create a new message.
  */
-export const pac_generic_keysSchema: GenMessage<pac_generic_keys> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 3);
+export const pac_generic_keysSchema: () => GenMessage<pac_generic_keys> = lazy(() => messageDesc(file_core_aarch64(), 3));
 
 /**
  * @generated from message pac_keys
@@ -170,10 +166,9 @@ export type pac_keys = Message<"pac_keys"> & {
 
 /**
  * Describes the message pac_keys.
- * Use `create(pac_keysSchema)` to create a new message.
+ * Use `create(pac_keysSchema())` to create a new message.
  */
-export const pac_keysSchema: GenMessage<pac_keys> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 4);
+export const pac_keysSchema: () => GenMessage<pac_keys> = lazy(() => messageDesc(file_core_aarch64(), 4));
 
 /**
  * @generated from message thread_info_aarch64
@@ -207,8 +202,7 @@ export type thread_info_aarch64 = Message<"thread_info_aarch64"> & {
 
 /**
  * Describes the message thread_info_aarch64.
- * Use `create(thread_info_aarch64Schema)` to create a new message.
+ * Use `create(thread_info_aarch64Schema())` to create a new message.
  */
-export const thread_info_aarch64Schema: GenMessage<thread_info_aarch64> = /*@__PURE__*/
-  messageDesc(file_core_aarch64, 5);
+export const thread_info_aarch64Schema: () => GenMessage<thread_info_aarch64> = lazy(() => messageDesc(file_core_aarch64(), 5));
 

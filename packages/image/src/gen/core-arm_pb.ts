@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-arm.proto.
  */
-export const file_core_arm: GenFile = /*@__PURE__*/
-  fileDesc("Cg5jb3JlLWFybS5wcm90byL1AQoTdXNlcl9hcm1fcmVnc19lbnRyeRIKCgJyMBgBIAIoDRIKCgJyMRgCIAIoDRIKCgJyMhgDIAIoDRIKCgJyMxgEIAIoDRIKCgJyNBgFIAIoDRIKCgJyNRgGIAIoDRIKCgJyNhgHIAIoDRIKCgJyNxgIIAIoDRIKCgJyOBgJIAIoDRIKCgJyORgKIAIoDRILCgNyMTAYCyACKA0SCgoCZnAYDCACKA0SCgoCaXAYDSACKA0SCgoCc3AYDiACKA0SCgoCbHIYDyACKA0SCgoCcGMYECACKA0SDAoEY3BzchgRIAIoDRIPCgdvcmlnX3IwGBIgAigNImoKF3VzZXJfYXJtX3ZmcHN0YXRlX2VudHJ5EhAKCHZmcF9yZWdzGAEgAygEEg0KBWZwc2NyGAIgAigNEg0KBWZwZXhjGAMgAigNEg4KBmZwaW5zdBgEIAIoDRIPCgdmcGluc3QyGAUgAigNIpUBCg90aHJlYWRfaW5mb19hcm0SHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEgsKA3RscxgCIAIoDRIrCgZncHJlZ3MYAyACKAsyFC51c2VyX2FybV9yZWdzX2VudHJ5QgXSPwIIARIpCgdmcHN0YXRlGAQgAigLMhgudXNlcl9hcm1fdmZwc3RhdGVfZW50cnk", [file_opts]);
+export const file_core_arm: () => GenFile = lazy(() => fileDesc("Cg5jb3JlLWFybS5wcm90byL1AQoTdXNlcl9hcm1fcmVnc19lbnRyeRIKCgJyMBgBIAIoDRIKCgJyMRgCIAIoDRIKCgJyMhgDIAIoDRIKCgJyMxgEIAIoDRIKCgJyNBgFIAIoDRIKCgJyNRgGIAIoDRIKCgJyNhgHIAIoDRIKCgJyNxgIIAIoDRIKCgJyOBgJIAIoDRIKCgJyORgKIAIoDRILCgNyMTAYCyACKA0SCgoCZnAYDCACKA0SCgoCaXAYDSACKA0SCgoCc3AYDiACKA0SCgoCbHIYDyACKA0SCgoCcGMYECACKA0SDAoEY3BzchgRIAIoDRIPCgdvcmlnX3IwGBIgAigNImoKF3VzZXJfYXJtX3ZmcHN0YXRlX2VudHJ5EhAKCHZmcF9yZWdzGAEgAygEEg0KBWZwc2NyGAIgAigNEg0KBWZwZXhjGAMgAigNEg4KBmZwaW5zdBgEIAIoDRIPCgdmcGluc3QyGAUgAigNIpUBCg90aHJlYWRfaW5mb19hcm0SHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEgsKA3RscxgCIAIoDRIrCgZncHJlZ3MYAyACKAsyFC51c2VyX2FybV9yZWdzX2VudHJ5QgXSPwIIARIpCgdmcHN0YXRlGAQgAigLMhgudXNlcl9hcm1fdmZwc3RhdGVfZW50cnk", [file_opts()]));
 
 /**
  * @generated from message user_arm_regs_entry
@@ -112,10 +112,9 @@ export type user_arm_regs_entry = Message<"user_arm_regs_entry"> & {
 
 /**
  * Describes the message user_arm_regs_entry.
- * Use `create(user_arm_regs_entrySchema)` to create a new message.
+ * Use `create(user_arm_regs_entrySchema())` to create a new message.
  */
-export const user_arm_regs_entrySchema: GenMessage<user_arm_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_arm, 0);
+export const user_arm_regs_entrySchema: () => GenMessage<user_arm_regs_entry> = lazy(() => messageDesc(file_core_arm(), 0));
 
 /**
  * @generated from message user_arm_vfpstate_entry
@@ -149,10 +148,9 @@ export type user_arm_vfpstate_entry = Message<"user_arm_vfpstate_entry"> & {
 
 /**
  * Describes the message user_arm_vfpstate_entry.
- * Use `create(user_arm_vfpstate_entrySchema)` to create a new message.
+ * Use `create(user_arm_vfpstate_entrySchema())` to create a new message.
  */
-export const user_arm_vfpstate_entrySchema: GenMessage<user_arm_vfpstate_entry> = /*@__PURE__*/
-  messageDesc(file_core_arm, 1);
+export const user_arm_vfpstate_entrySchema: () => GenMessage<user_arm_vfpstate_entry> = lazy(() => messageDesc(file_core_arm(), 1));
 
 /**
  * @generated from message thread_info_arm
@@ -181,8 +179,7 @@ export type thread_info_arm = Message<"thread_info_arm"> & {
 
 /**
  * Describes the message thread_info_arm.
- * Use `create(thread_info_armSchema)` to create a new message.
+ * Use `create(thread_info_armSchema())` to create a new message.
  */
-export const thread_info_armSchema: GenMessage<thread_info_arm> = /*@__PURE__*/
-  messageDesc(file_core_arm, 2);
+export const thread_info_armSchema: () => GenMessage<thread_info_arm> = lazy(() => messageDesc(file_core_arm(), 2));
 

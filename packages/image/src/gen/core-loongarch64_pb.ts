@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-loongarch64.proto.
  */
-export const file_core_loongarch64: GenFile = /*@__PURE__*/
-  fileDesc("ChZjb3JlLWxvb25nYXJjaDY0LnByb3RvIjkKHXVzZXJfbG9vbmdhcmNoNjRfZ3ByZWdzX2VudHJ5EgwKBHJlZ3MYASADKAQSCgoCcGMYAiACKAQiSAoddXNlcl9sb29uZ2FyY2g2NF9mcHJlZ3NfZW50cnkSDAoEcmVncxgBIAMoBBILCgNmY2MYAiACKAQSDAoEZmNzchgDIAIoDSKzAQoXdGhyZWFkX2luZm9fbG9vbmdhcmNoNjQSHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEgsKA3RscxgCIAIoBBI1CgZncHJlZ3MYAyACKAsyHi51c2VyX2xvb25nYXJjaDY0X2dwcmVnc19lbnRyeUIF0j8CCAESNQoGZnByZWdzGAQgAigLMh4udXNlcl9sb29uZ2FyY2g2NF9mcHJlZ3NfZW50cnlCBdI/AggB", [file_opts]);
+export const file_core_loongarch64: () => GenFile = lazy(() => fileDesc("ChZjb3JlLWxvb25nYXJjaDY0LnByb3RvIjkKHXVzZXJfbG9vbmdhcmNoNjRfZ3ByZWdzX2VudHJ5EgwKBHJlZ3MYASADKAQSCgoCcGMYAiACKAQiSAoddXNlcl9sb29uZ2FyY2g2NF9mcHJlZ3NfZW50cnkSDAoEcmVncxgBIAMoBBILCgNmY2MYAiACKAQSDAoEZmNzchgDIAIoDSKzAQoXdGhyZWFkX2luZm9fbG9vbmdhcmNoNjQSHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEgsKA3RscxgCIAIoBBI1CgZncHJlZ3MYAyACKAsyHi51c2VyX2xvb25nYXJjaDY0X2dwcmVnc19lbnRyeUIF0j8CCAESNQoGZnByZWdzGAQgAigLMh4udXNlcl9sb29uZ2FyY2g2NF9mcHJlZ3NfZW50cnlCBdI/AggB", [file_opts()]));
 
 /**
  * @generated from message user_loongarch64_gpregs_entry
@@ -32,10 +32,9 @@ export type user_loongarch64_gpregs_entry = Message<"user_loongarch64_gpregs_ent
 
 /**
  * Describes the message user_loongarch64_gpregs_entry.
- * Use `create(user_loongarch64_gpregs_entrySchema)` to create a new message.
+ * Use `create(user_loongarch64_gpregs_entrySchema())` to create a new message.
  */
-export const user_loongarch64_gpregs_entrySchema: GenMessage<user_loongarch64_gpregs_entry> = /*@__PURE__*/
-  messageDesc(file_core_loongarch64, 0);
+export const user_loongarch64_gpregs_entrySchema: () => GenMessage<user_loongarch64_gpregs_entry> = lazy(() => messageDesc(file_core_loongarch64(), 0));
 
 /**
  * @generated from message user_loongarch64_fpregs_entry
@@ -59,10 +58,9 @@ export type user_loongarch64_fpregs_entry = Message<"user_loongarch64_fpregs_ent
 
 /**
  * Describes the message user_loongarch64_fpregs_entry.
- * Use `create(user_loongarch64_fpregs_entrySchema)` to create a new message.
+ * Use `create(user_loongarch64_fpregs_entrySchema())` to create a new message.
  */
-export const user_loongarch64_fpregs_entrySchema: GenMessage<user_loongarch64_fpregs_entry> = /*@__PURE__*/
-  messageDesc(file_core_loongarch64, 1);
+export const user_loongarch64_fpregs_entrySchema: () => GenMessage<user_loongarch64_fpregs_entry> = lazy(() => messageDesc(file_core_loongarch64(), 1));
 
 /**
  * @generated from message thread_info_loongarch64
@@ -91,8 +89,7 @@ export type thread_info_loongarch64 = Message<"thread_info_loongarch64"> & {
 
 /**
  * Describes the message thread_info_loongarch64.
- * Use `create(thread_info_loongarch64Schema)` to create a new message.
+ * Use `create(thread_info_loongarch64Schema())` to create a new message.
  */
-export const thread_info_loongarch64Schema: GenMessage<thread_info_loongarch64> = /*@__PURE__*/
-  messageDesc(file_core_loongarch64, 2);
+export const thread_info_loongarch64Schema: () => GenMessage<thread_info_loongarch64> = lazy(() => messageDesc(file_core_loongarch64(), 2));
 

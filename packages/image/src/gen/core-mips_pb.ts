@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-mips.proto.
  */
-export const file_core_mips: GenFile = /*@__PURE__*/
-  fileDesc("Cg9jb3JlLW1pcHMucHJvdG8ikgQKFHVzZXJfbWlwc19yZWdzX2VudHJ5EgoKAnIwGAEgAigEEgoKAnIxGAIgAigEEgoKAnIyGAMgAigEEgoKAnIzGAQgAigEEgoKAnI0GAUgAigEEgoKAnI1GAYgAigEEgoKAnI2GAcgAigEEgoKAnI3GAggAigEEgoKAnI4GAkgAigEEgoKAnI5GAogAigEEgsKA3IxMBgLIAIoBBILCgNyMTEYDCACKAQSCwoDcjEyGA0gAigEEgsKA3IxMxgOIAIoBBILCgNyMTQYDyACKAQSCwoDcjE1GBAgAigEEgsKA3IxNhgRIAIoBBILCgNyMTcYEiACKAQSCwoDcjE4GBMgAigEEgsKA3IxORgUIAIoBBILCgNyMjAYFSACKAQSCwoDcjIxGBYgAigEEgsKA3IyMhgXIAIoBBILCgNyMjMYGCACKAQSCwoDcjI0GBkgAigEEgsKA3IyNRgaIAIoBBILCgNyMjYYGyACKAQSCwoDcjI3GBwgAigEEgsKA3IyOBgdIAIoBBILCgNyMjkYHiACKAQSCwoDcjMwGB8gAigEEgsKA3IzMRggIAIoBBIKCgJsbxghIAIoBBIKCgJoaRgiIAIoBBIPCgdjcDBfZXBjGCMgAigEEhQKDGNwMF9iYWR2YWRkchgkIAIoBBISCgpjcDBfc3RhdHVzGCUgAigEEhEKCWNwMF9jYXVzZRgmIAIoBCLpAwoWdXNlcl9taXBzX2ZwcmVnc19lbnRyeRIKCgJyMBgBIAIoBBIKCgJyMRgCIAIoBBIKCgJyMhgDIAIoBBIKCgJyMxgEIAIoBBIKCgJyNBgFIAIoBBIKCgJyNRgGIAIoBBIKCgJyNhgHIAIoBBIKCgJyNxgIIAIoBBIKCgJyOBgJIAIoBBIKCgJyORgKIAIoBBILCgNyMTAYCyACKAQSCwoDcjExGAwgAigEEgsKA3IxMhgNIAIoBBILCgNyMTMYDiACKAQSCwoDcjE0GA8gAigEEgsKA3IxNRgQIAIoBBILCgNyMTYYESACKAQSCwoDcjE3GBIgAigEEgsKA3IxOBgTIAIoBBILCgNyMTkYFCACKAQSCwoDcjIwGBUgAigEEgsKA3IyMRgWIAIoBBILCgNyMjIYFyACKAQSCwoDcjIzGBggAigEEgsKA3IyNBgZIAIoBBILCgNyMjUYGiACKAQSCwoDcjI2GBsgAigEEgsKA3IyNxgcIAIoBBILCgNyMjgYHSACKAQSCwoDcjI5GB4gAigEEgsKA3IzMBgfIAIoBBILCgNyMzEYICACKAQSCgoCbG8YISACKAQSCgoCaGkYIiACKAQSEQoJZnB1X2ZjcjMxGCMgAigNEg4KBmZwdV9pZBgkIAIoDSKcAQoQdGhyZWFkX2luZm9fbWlwcxIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESCwoDdGxzGAIgAigEEiwKBmdwcmVncxgDIAIoCzIVLnVzZXJfbWlwc19yZWdzX2VudHJ5QgXSPwIIARIuCgZmcHJlZ3MYBCACKAsyFy51c2VyX21pcHNfZnByZWdzX2VudHJ5QgXSPwIIAQ", [file_opts]);
+export const file_core_mips: () => GenFile = lazy(() => fileDesc("Cg9jb3JlLW1pcHMucHJvdG8ikgQKFHVzZXJfbWlwc19yZWdzX2VudHJ5EgoKAnIwGAEgAigEEgoKAnIxGAIgAigEEgoKAnIyGAMgAigEEgoKAnIzGAQgAigEEgoKAnI0GAUgAigEEgoKAnI1GAYgAigEEgoKAnI2GAcgAigEEgoKAnI3GAggAigEEgoKAnI4GAkgAigEEgoKAnI5GAogAigEEgsKA3IxMBgLIAIoBBILCgNyMTEYDCACKAQSCwoDcjEyGA0gAigEEgsKA3IxMxgOIAIoBBILCgNyMTQYDyACKAQSCwoDcjE1GBAgAigEEgsKA3IxNhgRIAIoBBILCgNyMTcYEiACKAQSCwoDcjE4GBMgAigEEgsKA3IxORgUIAIoBBILCgNyMjAYFSACKAQSCwoDcjIxGBYgAigEEgsKA3IyMhgXIAIoBBILCgNyMjMYGCACKAQSCwoDcjI0GBkgAigEEgsKA3IyNRgaIAIoBBILCgNyMjYYGyACKAQSCwoDcjI3GBwgAigEEgsKA3IyOBgdIAIoBBILCgNyMjkYHiACKAQSCwoDcjMwGB8gAigEEgsKA3IzMRggIAIoBBIKCgJsbxghIAIoBBIKCgJoaRgiIAIoBBIPCgdjcDBfZXBjGCMgAigEEhQKDGNwMF9iYWR2YWRkchgkIAIoBBISCgpjcDBfc3RhdHVzGCUgAigEEhEKCWNwMF9jYXVzZRgmIAIoBCLpAwoWdXNlcl9taXBzX2ZwcmVnc19lbnRyeRIKCgJyMBgBIAIoBBIKCgJyMRgCIAIoBBIKCgJyMhgDIAIoBBIKCgJyMxgEIAIoBBIKCgJyNBgFIAIoBBIKCgJyNRgGIAIoBBIKCgJyNhgHIAIoBBIKCgJyNxgIIAIoBBIKCgJyOBgJIAIoBBIKCgJyORgKIAIoBBILCgNyMTAYCyACKAQSCwoDcjExGAwgAigEEgsKA3IxMhgNIAIoBBILCgNyMTMYDiACKAQSCwoDcjE0GA8gAigEEgsKA3IxNRgQIAIoBBILCgNyMTYYESACKAQSCwoDcjE3GBIgAigEEgsKA3IxOBgTIAIoBBILCgNyMTkYFCACKAQSCwoDcjIwGBUgAigEEgsKA3IyMRgWIAIoBBILCgNyMjIYFyACKAQSCwoDcjIzGBggAigEEgsKA3IyNBgZIAIoBBILCgNyMjUYGiACKAQSCwoDcjI2GBsgAigEEgsKA3IyNxgcIAIoBBILCgNyMjgYHSACKAQSCwoDcjI5GB4gAigEEgsKA3IzMBgfIAIoBBILCgNyMzEYICACKAQSCgoCbG8YISACKAQSCgoCaGkYIiACKAQSEQoJZnB1X2ZjcjMxGCMgAigNEg4KBmZwdV9pZBgkIAIoDSKcAQoQdGhyZWFkX2luZm9fbWlwcxIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESCwoDdGxzGAIgAigEEiwKBmdwcmVncxgDIAIoCzIVLnVzZXJfbWlwc19yZWdzX2VudHJ5QgXSPwIIARIuCgZmcHJlZ3MYBCACKAsyFy51c2VyX21pcHNfZnByZWdzX2VudHJ5QgXSPwIIAQ", [file_opts()]));
 
 /**
  * @generated from message user_mips_regs_entry
@@ -212,10 +212,9 @@ export type user_mips_regs_entry = Message<"user_mips_regs_entry"> & {
 
 /**
  * Describes the message user_mips_regs_entry.
- * Use `create(user_mips_regs_entrySchema)` to create a new message.
+ * Use `create(user_mips_regs_entrySchema())` to create a new message.
  */
-export const user_mips_regs_entrySchema: GenMessage<user_mips_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_mips, 0);
+export const user_mips_regs_entrySchema: () => GenMessage<user_mips_regs_entry> = lazy(() => messageDesc(file_core_mips(), 0));
 
 /**
  * @generated from message user_mips_fpregs_entry
@@ -404,10 +403,9 @@ export type user_mips_fpregs_entry = Message<"user_mips_fpregs_entry"> & {
 
 /**
  * Describes the message user_mips_fpregs_entry.
- * Use `create(user_mips_fpregs_entrySchema)` to create a new message.
+ * Use `create(user_mips_fpregs_entrySchema())` to create a new message.
  */
-export const user_mips_fpregs_entrySchema: GenMessage<user_mips_fpregs_entry> = /*@__PURE__*/
-  messageDesc(file_core_mips, 1);
+export const user_mips_fpregs_entrySchema: () => GenMessage<user_mips_fpregs_entry> = lazy(() => messageDesc(file_core_mips(), 1));
 
 /**
  * @generated from message thread_info_mips
@@ -436,8 +434,7 @@ export type thread_info_mips = Message<"thread_info_mips"> & {
 
 /**
  * Describes the message thread_info_mips.
- * Use `create(thread_info_mipsSchema)` to create a new message.
+ * Use `create(thread_info_mipsSchema())` to create a new message.
  */
-export const thread_info_mipsSchema: GenMessage<thread_info_mips> = /*@__PURE__*/
-  messageDesc(file_core_mips, 2);
+export const thread_info_mipsSchema: () => GenMessage<thread_info_mips> = lazy(() => messageDesc(file_core_mips(), 2));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-ppc64.proto.
  */
-export const file_core_ppc64: GenFile = /*@__PURE__*/
-  fileDesc("ChBjb3JlLXBwYzY0LnByb3RvIsIBChV1c2VyX3BwYzY0X3JlZ3NfZW50cnkSCwoDZ3ByGAEgAygEEgsKA25pcBgCIAIoBBILCgNtc3IYAyACKAQSEQoJb3JpZ19ncHIzGAQgAigEEgsKA2N0chgFIAIoBBIMCgRsaW5rGAYgAigEEgsKA3hlchgHIAIoBBILCgNjY3IYCCACKAQSDAoEdHJhcBgJIAIoBBIOCgZ0ZXhhc3IYCiABKAQSDQoFdGZoYXIYCyABKAQSDQoFdGZpYXIYDCABKAQiKgoYdXNlcl9wcGM2NF9mcHN0YXRlX2VudHJ5Eg4KBmZwcmVncxgBIAMoBCI6Chh1c2VyX3BwYzY0X3Zyc3RhdGVfZW50cnkSDgoGdnJyZWdzGAEgAygEEg4KBnZyc2F2ZRgCIAIoDSIsChl1c2VyX3BwYzY0X3ZzeHN0YXRlX2VudHJ5Eg8KB3ZzeHJlZ3MYASADKAQiyAEKGHVzZXJfcHBjNjRfdG1fcmVnc19lbnRyeRImCgZncHJlZ3MYASACKAsyFi51c2VyX3BwYzY0X3JlZ3NfZW50cnkSKgoHZnBzdGF0ZRgCIAEoCzIZLnVzZXJfcHBjNjRfZnBzdGF0ZV9lbnRyeRIqCgd2cnN0YXRlGAMgASgLMhkudXNlcl9wcGM2NF92cnN0YXRlX2VudHJ5EiwKCHZzeHN0YXRlGAQgASgLMhoudXNlcl9wcGM2NF92c3hzdGF0ZV9lbnRyeSKTAgoRdGhyZWFkX2luZm9fcHBjNjQSHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEi0KBmdwcmVncxgCIAIoCzIWLnVzZXJfcHBjNjRfcmVnc19lbnRyeUIF0j8CCAESKgoHZnBzdGF0ZRgDIAEoCzIZLnVzZXJfcHBjNjRfZnBzdGF0ZV9lbnRyeRIqCgd2cnN0YXRlGAQgASgLMhkudXNlcl9wcGM2NF92cnN0YXRlX2VudHJ5EiwKCHZzeHN0YXRlGAUgASgLMhoudXNlcl9wcGM2NF92c3hzdGF0ZV9lbnRyeRIqCgd0bXN0YXRlGAYgASgLMhkudXNlcl9wcGM2NF90bV9yZWdzX2VudHJ5", [file_opts]);
+export const file_core_ppc64: () => GenFile = lazy(() => fileDesc("ChBjb3JlLXBwYzY0LnByb3RvIsIBChV1c2VyX3BwYzY0X3JlZ3NfZW50cnkSCwoDZ3ByGAEgAygEEgsKA25pcBgCIAIoBBILCgNtc3IYAyACKAQSEQoJb3JpZ19ncHIzGAQgAigEEgsKA2N0chgFIAIoBBIMCgRsaW5rGAYgAigEEgsKA3hlchgHIAIoBBILCgNjY3IYCCACKAQSDAoEdHJhcBgJIAIoBBIOCgZ0ZXhhc3IYCiABKAQSDQoFdGZoYXIYCyABKAQSDQoFdGZpYXIYDCABKAQiKgoYdXNlcl9wcGM2NF9mcHN0YXRlX2VudHJ5Eg4KBmZwcmVncxgBIAMoBCI6Chh1c2VyX3BwYzY0X3Zyc3RhdGVfZW50cnkSDgoGdnJyZWdzGAEgAygEEg4KBnZyc2F2ZRgCIAIoDSIsChl1c2VyX3BwYzY0X3ZzeHN0YXRlX2VudHJ5Eg8KB3ZzeHJlZ3MYASADKAQiyAEKGHVzZXJfcHBjNjRfdG1fcmVnc19lbnRyeRImCgZncHJlZ3MYASACKAsyFi51c2VyX3BwYzY0X3JlZ3NfZW50cnkSKgoHZnBzdGF0ZRgCIAEoCzIZLnVzZXJfcHBjNjRfZnBzdGF0ZV9lbnRyeRIqCgd2cnN0YXRlGAMgASgLMhkudXNlcl9wcGM2NF92cnN0YXRlX2VudHJ5EiwKCHZzeHN0YXRlGAQgASgLMhoudXNlcl9wcGM2NF92c3hzdGF0ZV9lbnRyeSKTAgoRdGhyZWFkX2luZm9fcHBjNjQSHQoOY2xlYXJfdGlkX2FkZHIYASACKARCBdI/AggBEi0KBmdwcmVncxgCIAIoCzIWLnVzZXJfcHBjNjRfcmVnc19lbnRyeUIF0j8CCAESKgoHZnBzdGF0ZRgDIAEoCzIZLnVzZXJfcHBjNjRfZnBzdGF0ZV9lbnRyeRIqCgd2cnN0YXRlGAQgASgLMhkudXNlcl9wcGM2NF92cnN0YXRlX2VudHJ5EiwKCHZzeHN0YXRlGAUgASgLMhoudXNlcl9wcGM2NF92c3hzdGF0ZV9lbnRyeRIqCgd0bXN0YXRlGAYgASgLMhkudXNlcl9wcGM2NF90bV9yZWdzX2VudHJ5", [file_opts()]));
 
 /**
  * @generated from message user_ppc64_regs_entry
@@ -86,10 +86,9 @@ export type user_ppc64_regs_entry = Message<"user_ppc64_regs_entry"> & {
 
 /**
  * Describes the message user_ppc64_regs_entry.
- * Use `create(user_ppc64_regs_entrySchema)` to create a new message.
+ * Use `create(user_ppc64_regs_entrySchema())` to create a new message.
  */
-export const user_ppc64_regs_entrySchema: GenMessage<user_ppc64_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 0);
+export const user_ppc64_regs_entrySchema: () => GenMessage<user_ppc64_regs_entry> = lazy(() => messageDesc(file_core_ppc64(), 0));
 
 /**
  * @generated from message user_ppc64_fpstate_entry
@@ -105,10 +104,9 @@ export type user_ppc64_fpstate_entry = Message<"user_ppc64_fpstate_entry"> & {
 
 /**
  * Describes the message user_ppc64_fpstate_entry.
- * Use `create(user_ppc64_fpstate_entrySchema)` to create a new message.
+ * Use `create(user_ppc64_fpstate_entrySchema())` to create a new message.
  */
-export const user_ppc64_fpstate_entrySchema: GenMessage<user_ppc64_fpstate_entry> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 1);
+export const user_ppc64_fpstate_entrySchema: () => GenMessage<user_ppc64_fpstate_entry> = lazy(() => messageDesc(file_core_ppc64(), 1));
 
 /**
  * @generated from message user_ppc64_vrstate_entry
@@ -138,10 +136,9 @@ export type user_ppc64_vrstate_entry = Message<"user_ppc64_vrstate_entry"> & {
 
 /**
  * Describes the message user_ppc64_vrstate_entry.
- * Use `create(user_ppc64_vrstate_entrySchema)` to create a new message.
+ * Use `create(user_ppc64_vrstate_entrySchema())` to create a new message.
  */
-export const user_ppc64_vrstate_entrySchema: GenMessage<user_ppc64_vrstate_entry> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 2);
+export const user_ppc64_vrstate_entrySchema: () => GenMessage<user_ppc64_vrstate_entry> = lazy(() => messageDesc(file_core_ppc64(), 2));
 
 /**
  * @generated from message user_ppc64_vsxstate_entry
@@ -162,10 +159,9 @@ export type user_ppc64_vsxstate_entry = Message<"user_ppc64_vsxstate_entry"> & {
 
 /**
  * Describes the message user_ppc64_vsxstate_entry.
- * Use `create(user_ppc64_vsxstate_entrySchema)` to create a new message.
+ * Use `create(user_ppc64_vsxstate_entrySchema())` to create a new message.
  */
-export const user_ppc64_vsxstate_entrySchema: GenMessage<user_ppc64_vsxstate_entry> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 3);
+export const user_ppc64_vsxstate_entrySchema: () => GenMessage<user_ppc64_vsxstate_entry> = lazy(() => messageDesc(file_core_ppc64(), 3));
 
 /**
  *
@@ -197,10 +193,9 @@ export type user_ppc64_tm_regs_entry = Message<"user_ppc64_tm_regs_entry"> & {
 
 /**
  * Describes the message user_ppc64_tm_regs_entry.
- * Use `create(user_ppc64_tm_regs_entrySchema)` to create a new message.
+ * Use `create(user_ppc64_tm_regs_entrySchema())` to create a new message.
  */
-export const user_ppc64_tm_regs_entrySchema: GenMessage<user_ppc64_tm_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 4);
+export const user_ppc64_tm_regs_entrySchema: () => GenMessage<user_ppc64_tm_regs_entry> = lazy(() => messageDesc(file_core_ppc64(), 4));
 
 /**
  * @generated from message thread_info_ppc64
@@ -239,8 +234,7 @@ export type thread_info_ppc64 = Message<"thread_info_ppc64"> & {
 
 /**
  * Describes the message thread_info_ppc64.
- * Use `create(thread_info_ppc64Schema)` to create a new message.
+ * Use `create(thread_info_ppc64Schema())` to create a new message.
  */
-export const thread_info_ppc64Schema: GenMessage<thread_info_ppc64> = /*@__PURE__*/
-  messageDesc(file_core_ppc64, 5);
+export const thread_info_ppc64Schema: () => GenMessage<thread_info_ppc64> = lazy(() => messageDesc(file_core_ppc64(), 5));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-riscv64.proto.
  */
-export const file_core_riscv64: GenFile = /*@__PURE__*/
-  fileDesc("ChJjb3JlLXJpc2N2NjQucHJvdG8imwMKF3VzZXJfcmlzY3Y2NF9yZWdzX2VudHJ5EgoKAnBjGAEgAigEEgoKAnJhGAIgAigEEgoKAnNwGAMgAigEEgoKAmdwGAQgAigEEgoKAnRwGAUgAigEEgoKAnQwGAYgAigEEgoKAnQxGAcgAigEEgoKAnQyGAggAigEEgoKAnMwGAkgAigEEgoKAnMxGAogAigEEgoKAmEwGAsgAigEEgoKAmExGAwgAigEEgoKAmEyGA0gAigEEgoKAmEzGA4gAigEEgoKAmE0GA8gAigEEgoKAmE1GBAgAigEEgoKAmE2GBEgAigEEgoKAmE3GBIgAigEEgoKAnMyGBMgAigEEgoKAnMzGBQgAigEEgoKAnM0GBUgAigEEgoKAnM1GBYgAigEEgoKAnM2GBcgAigEEgoKAnM3GBggAigEEgoKAnM4GBkgAigEEgoKAnM5GBogAigEEgsKA3MxMBgbIAIoBBILCgNzMTEYHCACKAQSCgoCdDMYHSACKAQSCgoCdDQYHiACKAQSCgoCdDUYHyACKAQSCgoCdDYYICACKAQiMwoYdXNlcl9yaXNjdjY0X2RfZXh0X2VudHJ5EgkKAWYYASADKAQSDAoEZmNzchgCIAIoDSKdAQoTdGhyZWFkX2luZm9fcmlzY3Y2NBIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESCwoDdGxzGAIgAigEEi8KBmdwcmVncxgDIAIoCzIYLnVzZXJfcmlzY3Y2NF9yZWdzX2VudHJ5QgXSPwIIARIpCgZmcHNpbWQYBCACKAsyGS51c2VyX3Jpc2N2NjRfZF9leHRfZW50cnk", [file_opts]);
+export const file_core_riscv64: () => GenFile = lazy(() => fileDesc("ChJjb3JlLXJpc2N2NjQucHJvdG8imwMKF3VzZXJfcmlzY3Y2NF9yZWdzX2VudHJ5EgoKAnBjGAEgAigEEgoKAnJhGAIgAigEEgoKAnNwGAMgAigEEgoKAmdwGAQgAigEEgoKAnRwGAUgAigEEgoKAnQwGAYgAigEEgoKAnQxGAcgAigEEgoKAnQyGAggAigEEgoKAnMwGAkgAigEEgoKAnMxGAogAigEEgoKAmEwGAsgAigEEgoKAmExGAwgAigEEgoKAmEyGA0gAigEEgoKAmEzGA4gAigEEgoKAmE0GA8gAigEEgoKAmE1GBAgAigEEgoKAmE2GBEgAigEEgoKAmE3GBIgAigEEgoKAnMyGBMgAigEEgoKAnMzGBQgAigEEgoKAnM0GBUgAigEEgoKAnM1GBYgAigEEgoKAnM2GBcgAigEEgoKAnM3GBggAigEEgoKAnM4GBkgAigEEgoKAnM5GBogAigEEgsKA3MxMBgbIAIoBBILCgNzMTEYHCACKAQSCgoCdDMYHSACKAQSCgoCdDQYHiACKAQSCgoCdDUYHyACKAQSCgoCdDYYICACKAQiMwoYdXNlcl9yaXNjdjY0X2RfZXh0X2VudHJ5EgkKAWYYASADKAQSDAoEZmNzchgCIAIoDSKdAQoTdGhyZWFkX2luZm9fcmlzY3Y2NBIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESCwoDdGxzGAIgAigEEi8KBmdwcmVncxgDIAIoCzIYLnVzZXJfcmlzY3Y2NF9yZWdzX2VudHJ5QgXSPwIIARIpCgZmcHNpbWQYBCACKAsyGS51c2VyX3Jpc2N2NjRfZF9leHRfZW50cnk", [file_opts()]));
 
 /**
  * Refer to riscv-gnu-toolchain/linux-headers/include/asm/ptrace.h
@@ -184,10 +184,9 @@ export type user_riscv64_regs_entry = Message<"user_riscv64_regs_entry"> & {
 
 /**
  * Describes the message user_riscv64_regs_entry.
- * Use `create(user_riscv64_regs_entrySchema)` to create a new message.
+ * Use `create(user_riscv64_regs_entrySchema())` to create a new message.
  */
-export const user_riscv64_regs_entrySchema: GenMessage<user_riscv64_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_riscv64, 0);
+export const user_riscv64_regs_entrySchema: () => GenMessage<user_riscv64_regs_entry> = lazy(() => messageDesc(file_core_riscv64(), 0));
 
 /**
  * @generated from message user_riscv64_d_ext_entry
@@ -206,10 +205,9 @@ export type user_riscv64_d_ext_entry = Message<"user_riscv64_d_ext_entry"> & {
 
 /**
  * Describes the message user_riscv64_d_ext_entry.
- * Use `create(user_riscv64_d_ext_entrySchema)` to create a new message.
+ * Use `create(user_riscv64_d_ext_entrySchema())` to create a new message.
  */
-export const user_riscv64_d_ext_entrySchema: GenMessage<user_riscv64_d_ext_entry> = /*@__PURE__*/
-  messageDesc(file_core_riscv64, 1);
+export const user_riscv64_d_ext_entrySchema: () => GenMessage<user_riscv64_d_ext_entry> = lazy(() => messageDesc(file_core_riscv64(), 1));
 
 /**
  * @generated from message thread_info_riscv64
@@ -238,8 +236,7 @@ export type thread_info_riscv64 = Message<"thread_info_riscv64"> & {
 
 /**
  * Describes the message thread_info_riscv64.
- * Use `create(thread_info_riscv64Schema)` to create a new message.
+ * Use `create(thread_info_riscv64Schema())` to create a new message.
  */
-export const thread_info_riscv64Schema: GenMessage<thread_info_riscv64> = /*@__PURE__*/
-  messageDesc(file_core_riscv64, 2);
+export const thread_info_riscv64Schema: () => GenMessage<thread_info_riscv64> = lazy(() => messageDesc(file_core_riscv64(), 2));
 

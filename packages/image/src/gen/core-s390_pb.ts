@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-s390.proto.
  */
-export const file_core_s390: GenFile = /*@__PURE__*/
-  fileDesc("Cg9jb3JlLXMzOTAucHJvdG8ifgoUdXNlcl9zMzkwX3JlZ3NfZW50cnkSEAoIcHN3X21hc2sYASACKAQSEAoIcHN3X2FkZHIYAiACKAQSDAoEZ3BycxgDIAMoBBIMCgRhY3JzGAQgAygNEhEKCW9yaWdfZ3ByMhgFIAIoBBITCgtzeXN0ZW1fY2FsbBgGIAIoDSIoChh1c2VyX3MzOTBfdnhyc19sb3dfZW50cnkSDAoEcmVncxgBIAMoBCIpChl1c2VyX3MzOTBfdnhyc19oaWdoX2VudHJ5EgwKBHJlZ3MYASADKAQiMwoWdXNlcl9zMzkwX2ZwcmVnc19lbnRyeRILCgNmcGMYASACKA0SDAoEZnBycxgCIAMoBCIlChV1c2VyX3MzOTBfZ3NfY2JfZW50cnkSDAoEcmVncxgBIAMoBCIxChJ1c2VyX3MzOTBfcmlfZW50cnkSDQoFcmlfb24YASACKA0SDAoEcmVncxgCIAMoBCKAAwoQdGhyZWFkX2luZm9fczM5MBIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESLAoGZ3ByZWdzGAIgAigLMhUudXNlcl9zMzkwX3JlZ3NfZW50cnlCBdI/AggBEi4KBmZwcmVncxgDIAIoCzIXLnVzZXJfczM5MF9mcHJlZ3NfZW50cnlCBdI/AggBEjIKCHZ4cnNfbG93GAQgASgLMhkudXNlcl9zMzkwX3Z4cnNfbG93X2VudHJ5QgXSPwIIARI0Cgl2eHJzX2hpZ2gYBSABKAsyGi51c2VyX3MzOTBfdnhyc19oaWdoX2VudHJ5QgXSPwIIARIsCgVnc19jYhgGIAEoCzIWLnVzZXJfczM5MF9nc19jYl9lbnRyeUIF0j8CCAESLAoFZ3NfYmMYByABKAsyFi51c2VyX3MzOTBfZ3NfY2JfZW50cnlCBdI/AggBEikKBXJpX2NiGAggASgLMhMudXNlcl9zMzkwX3JpX2VudHJ5QgXSPwIIAQ", [file_opts]);
+export const file_core_s390: () => GenFile = lazy(() => fileDesc("Cg9jb3JlLXMzOTAucHJvdG8ifgoUdXNlcl9zMzkwX3JlZ3NfZW50cnkSEAoIcHN3X21hc2sYASACKAQSEAoIcHN3X2FkZHIYAiACKAQSDAoEZ3BycxgDIAMoBBIMCgRhY3JzGAQgAygNEhEKCW9yaWdfZ3ByMhgFIAIoBBITCgtzeXN0ZW1fY2FsbBgGIAIoDSIoChh1c2VyX3MzOTBfdnhyc19sb3dfZW50cnkSDAoEcmVncxgBIAMoBCIpChl1c2VyX3MzOTBfdnhyc19oaWdoX2VudHJ5EgwKBHJlZ3MYASADKAQiMwoWdXNlcl9zMzkwX2ZwcmVnc19lbnRyeRILCgNmcGMYASACKA0SDAoEZnBycxgCIAMoBCIlChV1c2VyX3MzOTBfZ3NfY2JfZW50cnkSDAoEcmVncxgBIAMoBCIxChJ1c2VyX3MzOTBfcmlfZW50cnkSDQoFcmlfb24YASACKA0SDAoEcmVncxgCIAMoBCKAAwoQdGhyZWFkX2luZm9fczM5MBIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESLAoGZ3ByZWdzGAIgAigLMhUudXNlcl9zMzkwX3JlZ3NfZW50cnlCBdI/AggBEi4KBmZwcmVncxgDIAIoCzIXLnVzZXJfczM5MF9mcHJlZ3NfZW50cnlCBdI/AggBEjIKCHZ4cnNfbG93GAQgASgLMhkudXNlcl9zMzkwX3Z4cnNfbG93X2VudHJ5QgXSPwIIARI0Cgl2eHJzX2hpZ2gYBSABKAsyGi51c2VyX3MzOTBfdnhyc19oaWdoX2VudHJ5QgXSPwIIARIsCgVnc19jYhgGIAEoCzIWLnVzZXJfczM5MF9nc19jYl9lbnRyeUIF0j8CCAESLAoFZ3NfYmMYByABKAsyFi51c2VyX3MzOTBfZ3NfY2JfZW50cnlCBdI/AggBEikKBXJpX2NiGAggASgLMhMudXNlcl9zMzkwX3JpX2VudHJ5QgXSPwIIAQ", [file_opts()]));
 
 /**
  * @generated from message user_s390_regs_entry
@@ -52,10 +52,9 @@ export type user_s390_regs_entry = Message<"user_s390_regs_entry"> & {
 
 /**
  * Describes the message user_s390_regs_entry.
- * Use `create(user_s390_regs_entrySchema)` to create a new message.
+ * Use `create(user_s390_regs_entrySchema())` to create a new message.
  */
-export const user_s390_regs_entrySchema: GenMessage<user_s390_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 0);
+export const user_s390_regs_entrySchema: () => GenMessage<user_s390_regs_entry> = lazy(() => messageDesc(file_core_s390(), 0));
 
 /**
  * @generated from message user_s390_vxrs_low_entry
@@ -69,10 +68,9 @@ export type user_s390_vxrs_low_entry = Message<"user_s390_vxrs_low_entry"> & {
 
 /**
  * Describes the message user_s390_vxrs_low_entry.
- * Use `create(user_s390_vxrs_low_entrySchema)` to create a new message.
+ * Use `create(user_s390_vxrs_low_entrySchema())` to create a new message.
  */
-export const user_s390_vxrs_low_entrySchema: GenMessage<user_s390_vxrs_low_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 1);
+export const user_s390_vxrs_low_entrySchema: () => GenMessage<user_s390_vxrs_low_entry> = lazy(() => messageDesc(file_core_s390(), 1));
 
 /**
  *
@@ -92,10 +90,9 @@ export type user_s390_vxrs_high_entry = Message<"user_s390_vxrs_high_entry"> & {
 
 /**
  * Describes the message user_s390_vxrs_high_entry.
- * Use `create(user_s390_vxrs_high_entrySchema)` to create a new message.
+ * Use `create(user_s390_vxrs_high_entrySchema())` to create a new message.
  */
-export const user_s390_vxrs_high_entrySchema: GenMessage<user_s390_vxrs_high_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 2);
+export const user_s390_vxrs_high_entrySchema: () => GenMessage<user_s390_vxrs_high_entry> = lazy(() => messageDesc(file_core_s390(), 2));
 
 /**
  * @generated from message user_s390_fpregs_entry
@@ -114,10 +111,9 @@ export type user_s390_fpregs_entry = Message<"user_s390_fpregs_entry"> & {
 
 /**
  * Describes the message user_s390_fpregs_entry.
- * Use `create(user_s390_fpregs_entrySchema)` to create a new message.
+ * Use `create(user_s390_fpregs_entrySchema())` to create a new message.
  */
-export const user_s390_fpregs_entrySchema: GenMessage<user_s390_fpregs_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 3);
+export const user_s390_fpregs_entrySchema: () => GenMessage<user_s390_fpregs_entry> = lazy(() => messageDesc(file_core_s390(), 3));
 
 /**
  * @generated from message user_s390_gs_cb_entry
@@ -131,10 +127,9 @@ export type user_s390_gs_cb_entry = Message<"user_s390_gs_cb_entry"> & {
 
 /**
  * Describes the message user_s390_gs_cb_entry.
- * Use `create(user_s390_gs_cb_entrySchema)` to create a new message.
+ * Use `create(user_s390_gs_cb_entrySchema())` to create a new message.
  */
-export const user_s390_gs_cb_entrySchema: GenMessage<user_s390_gs_cb_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 4);
+export const user_s390_gs_cb_entrySchema: () => GenMessage<user_s390_gs_cb_entry> = lazy(() => messageDesc(file_core_s390(), 4));
 
 /**
  * @generated from message user_s390_ri_entry
@@ -153,10 +148,9 @@ export type user_s390_ri_entry = Message<"user_s390_ri_entry"> & {
 
 /**
  * Describes the message user_s390_ri_entry.
- * Use `create(user_s390_ri_entrySchema)` to create a new message.
+ * Use `create(user_s390_ri_entrySchema())` to create a new message.
  */
-export const user_s390_ri_entrySchema: GenMessage<user_s390_ri_entry> = /*@__PURE__*/
-  messageDesc(file_core_s390, 5);
+export const user_s390_ri_entrySchema: () => GenMessage<user_s390_ri_entry> = lazy(() => messageDesc(file_core_s390(), 5));
 
 /**
  * @generated from message thread_info_s390
@@ -205,8 +199,7 @@ export type thread_info_s390 = Message<"thread_info_s390"> & {
 
 /**
  * Describes the message thread_info_s390.
- * Use `create(thread_info_s390Schema)` to create a new message.
+ * Use `create(thread_info_s390Schema())` to create a new message.
  */
-export const thread_info_s390Schema: GenMessage<thread_info_s390> = /*@__PURE__*/
-  messageDesc(file_core_s390, 6);
+export const thread_info_s390Schema: () => GenMessage<thread_info_s390> = lazy(() => messageDesc(file_core_s390(), 6));
 

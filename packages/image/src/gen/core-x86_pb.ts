@@ -6,14 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file core-x86.proto.
  */
-export const file_core_x86: GenFile = /*@__PURE__*/
-  fileDesc("Cg5jb3JlLXg4Ni5wcm90byKcAwoTdXNlcl94ODZfcmVnc19lbnRyeRILCgNyMTUYASACKAQSCwoDcjE0GAIgAigEEgsKA3IxMxgDIAIoBBILCgNyMTIYBCACKAQSCgoCYnAYBSACKAQSCgoCYngYBiACKAQSCwoDcjExGAcgAigEEgsKA3IxMBgIIAIoBBIKCgJyORgJIAIoBBIKCgJyOBgKIAIoBBIKCgJheBgLIAIoBBIKCgJjeBgMIAIoBBIKCgJkeBgNIAIoBBIKCgJzaRgOIAIoBBIKCgJkaRgPIAIoBBIPCgdvcmlnX2F4GBAgAigEEgoKAmlwGBEgAigEEgoKAmNzGBIgAigEEg0KBWZsYWdzGBMgAigEEgoKAnNwGBQgAigEEgoKAnNzGBUgAigEEg8KB2ZzX2Jhc2UYFiACKAQSDwoHZ3NfYmFzZRgXIAIoBBIKCgJkcxgYIAIoBBIKCgJlcxgZIAIoBBIKCgJmcxgaIAIoBBIKCgJncxgbIAIoBBIpCgRtb2RlGBwgASgOMhMudXNlcl94ODZfcmVnc19tb2RlOgZOQVRJVkUiPAoSdXNlcl94ODZfY2V0X2VudHJ5EhIKA2NldBgBIAIoBEIF0j8CCAESEgoDc3NwGAIgAigEQgXSPwIIASLSAQoUdXNlcl94ODZfeHNhdmVfZW50cnkSEQoJeHN0YXRlX2J2GAEgAigEEhIKCnltbWhfc3BhY2UYAiADKA0SFAoMYm5kcmVnX3N0YXRlGAMgAygEEhQKDGJuZGNzcl9zdGF0ZRgEIAMoBBISCgpvcG1hc2tfcmVnGAUgAygEEhEKCXptbV91cHBlchgGIAMoBBIQCghoaTE2X3ptbRgHIAMoBBIMCgRwa3J1GAggAygNEiAKA2NldBgJIAEoCzITLnVzZXJfeDg2X2NldF9lbnRyeSLkAQoVdXNlcl94ODZfZnByZWdzX2VudHJ5EgsKA2N3ZBgBIAIoDRILCgNzd2QYAiACKA0SCwoDdHdkGAMgAigNEgsKA2ZvcBgEIAIoDRILCgNyaXAYBSACKAQSCwoDcmRwGAYgAigEEg0KBW14Y3NyGAcgAigNEhIKCm14Y3NyX21hc2sYCCACKA0SEAoIc3Rfc3BhY2UYCSADKA0SEQoJeG1tX3NwYWNlGAogAygNEg8KB3BhZGRpbmcYCyADKA0SJAoFeHNhdmUYDSABKAsyFS51c2VyX3g4Nl94c2F2ZV9lbnRyeSLlAQoLdXNlcl9kZXNjX3QSFAoMZW50cnlfbnVtYmVyGAEgAigNEhEKCWJhc2VfYWRkchgCIAIoDRINCgVsaW1pdBgDIAIoDRIRCglzZWdfMzJiaXQYBCACKAgSEgoKY29udGVudHNfaBgFIAIoCBISCgpjb250ZW50c19sGAYgAigIEhwKDnJlYWRfZXhlY19vbmx5GAcgAigIOgR0cnVlEhYKDmxpbWl0X2luX3BhZ2VzGAggAigIEh0KD3NlZ19ub3RfcHJlc2VudBgJIAIoCDoEdHJ1ZRIOCgZ1c2FibGUYCiACKAgioAEKD3RocmVhZF9pbmZvX3g4NhIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESKwoGZ3ByZWdzGAIgAigLMhQudXNlcl94ODZfcmVnc19lbnRyeUIF0j8CCAESJgoGZnByZWdzGAMgAigLMhYudXNlcl94ODZfZnByZWdzX2VudHJ5EhkKA3RscxgEIAMoCzIMLnVzZXJfZGVzY190KiwKEnVzZXJfeDg2X3JlZ3NfbW9kZRIKCgZOQVRJVkUQARIKCgZDT01QQVQQAg", [file_opts]);
+export const file_core_x86: () => GenFile = lazy(() => fileDesc("Cg5jb3JlLXg4Ni5wcm90byKcAwoTdXNlcl94ODZfcmVnc19lbnRyeRILCgNyMTUYASACKAQSCwoDcjE0GAIgAigEEgsKA3IxMxgDIAIoBBILCgNyMTIYBCACKAQSCgoCYnAYBSACKAQSCgoCYngYBiACKAQSCwoDcjExGAcgAigEEgsKA3IxMBgIIAIoBBIKCgJyORgJIAIoBBIKCgJyOBgKIAIoBBIKCgJheBgLIAIoBBIKCgJjeBgMIAIoBBIKCgJkeBgNIAIoBBIKCgJzaRgOIAIoBBIKCgJkaRgPIAIoBBIPCgdvcmlnX2F4GBAgAigEEgoKAmlwGBEgAigEEgoKAmNzGBIgAigEEg0KBWZsYWdzGBMgAigEEgoKAnNwGBQgAigEEgoKAnNzGBUgAigEEg8KB2ZzX2Jhc2UYFiACKAQSDwoHZ3NfYmFzZRgXIAIoBBIKCgJkcxgYIAIoBBIKCgJlcxgZIAIoBBIKCgJmcxgaIAIoBBIKCgJncxgbIAIoBBIpCgRtb2RlGBwgASgOMhMudXNlcl94ODZfcmVnc19tb2RlOgZOQVRJVkUiPAoSdXNlcl94ODZfY2V0X2VudHJ5EhIKA2NldBgBIAIoBEIF0j8CCAESEgoDc3NwGAIgAigEQgXSPwIIASLSAQoUdXNlcl94ODZfeHNhdmVfZW50cnkSEQoJeHN0YXRlX2J2GAEgAigEEhIKCnltbWhfc3BhY2UYAiADKA0SFAoMYm5kcmVnX3N0YXRlGAMgAygEEhQKDGJuZGNzcl9zdGF0ZRgEIAMoBBISCgpvcG1hc2tfcmVnGAUgAygEEhEKCXptbV91cHBlchgGIAMoBBIQCghoaTE2X3ptbRgHIAMoBBIMCgRwa3J1GAggAygNEiAKA2NldBgJIAEoCzITLnVzZXJfeDg2X2NldF9lbnRyeSLkAQoVdXNlcl94ODZfZnByZWdzX2VudHJ5EgsKA2N3ZBgBIAIoDRILCgNzd2QYAiACKA0SCwoDdHdkGAMgAigNEgsKA2ZvcBgEIAIoDRILCgNyaXAYBSACKAQSCwoDcmRwGAYgAigEEg0KBW14Y3NyGAcgAigNEhIKCm14Y3NyX21hc2sYCCACKA0SEAoIc3Rfc3BhY2UYCSADKA0SEQoJeG1tX3NwYWNlGAogAygNEg8KB3BhZGRpbmcYCyADKA0SJAoFeHNhdmUYDSABKAsyFS51c2VyX3g4Nl94c2F2ZV9lbnRyeSLlAQoLdXNlcl9kZXNjX3QSFAoMZW50cnlfbnVtYmVyGAEgAigNEhEKCWJhc2VfYWRkchgCIAIoDRINCgVsaW1pdBgDIAIoDRIRCglzZWdfMzJiaXQYBCACKAgSEgoKY29udGVudHNfaBgFIAIoCBISCgpjb250ZW50c19sGAYgAigIEhwKDnJlYWRfZXhlY19vbmx5GAcgAigIOgR0cnVlEhYKDmxpbWl0X2luX3BhZ2VzGAggAigIEh0KD3NlZ19ub3RfcHJlc2VudBgJIAIoCDoEdHJ1ZRIOCgZ1c2FibGUYCiACKAgioAEKD3RocmVhZF9pbmZvX3g4NhIdCg5jbGVhcl90aWRfYWRkchgBIAIoBEIF0j8CCAESKwoGZ3ByZWdzGAIgAigLMhQudXNlcl94ODZfcmVnc19lbnRyeUIF0j8CCAESJgoGZnByZWdzGAMgAigLMhYudXNlcl94ODZfZnByZWdzX2VudHJ5EhkKA3RscxgEIAMoCzIMLnVzZXJfZGVzY190KiwKEnVzZXJfeDg2X3JlZ3NfbW9kZRIKCgZOQVRJVkUQARIKCgZDT01QQVQQAg", [file_opts()]));
 
 /**
  * Reusing entry for both 64 and 32 bits register sets 
@@ -164,10 +164,9 @@ export type user_x86_regs_entry = Message<"user_x86_regs_entry"> & {
 
 /**
  * Describes the message user_x86_regs_entry.
- * Use `create(user_x86_regs_entrySchema)` to create a new message.
+ * Use `create(user_x86_regs_entrySchema())` to create a new message.
  */
-export const user_x86_regs_entrySchema: GenMessage<user_x86_regs_entry> = /*@__PURE__*/
-  messageDesc(file_core_x86, 0);
+export const user_x86_regs_entrySchema: () => GenMessage<user_x86_regs_entry> = lazy(() => messageDesc(file_core_x86(), 0));
 
 /**
  * @generated from message user_x86_cet_entry
@@ -186,10 +185,9 @@ export type user_x86_cet_entry = Message<"user_x86_cet_entry"> & {
 
 /**
  * Describes the message user_x86_cet_entry.
- * Use `create(user_x86_cet_entrySchema)` to create a new message.
+ * Use `create(user_x86_cet_entrySchema())` to create a new message.
  */
-export const user_x86_cet_entrySchema: GenMessage<user_x86_cet_entry> = /*@__PURE__*/
-  messageDesc(file_core_x86, 1);
+export const user_x86_cet_entrySchema: () => GenMessage<user_x86_cet_entry> = lazy(() => messageDesc(file_core_x86(), 1));
 
 /**
  * @generated from message user_x86_xsave_entry
@@ -255,10 +253,9 @@ export type user_x86_xsave_entry = Message<"user_x86_xsave_entry"> & {
 
 /**
  * Describes the message user_x86_xsave_entry.
- * Use `create(user_x86_xsave_entrySchema)` to create a new message.
+ * Use `create(user_x86_xsave_entrySchema())` to create a new message.
  */
-export const user_x86_xsave_entrySchema: GenMessage<user_x86_xsave_entry> = /*@__PURE__*/
-  messageDesc(file_core_x86, 2);
+export const user_x86_xsave_entrySchema: () => GenMessage<user_x86_xsave_entry> = lazy(() => messageDesc(file_core_x86(), 2));
 
 /**
  * @generated from message user_x86_fpregs_entry
@@ -333,10 +330,9 @@ export type user_x86_fpregs_entry = Message<"user_x86_fpregs_entry"> & {
 
 /**
  * Describes the message user_x86_fpregs_entry.
- * Use `create(user_x86_fpregs_entrySchema)` to create a new message.
+ * Use `create(user_x86_fpregs_entrySchema())` to create a new message.
  */
-export const user_x86_fpregs_entrySchema: GenMessage<user_x86_fpregs_entry> = /*@__PURE__*/
-  messageDesc(file_core_x86, 3);
+export const user_x86_fpregs_entrySchema: () => GenMessage<user_x86_fpregs_entry> = lazy(() => messageDesc(file_core_x86(), 3));
 
 /**
  * @generated from message user_desc_t
@@ -397,10 +393,9 @@ export type user_desc_t = Message<"user_desc_t"> & {
 
 /**
  * Describes the message user_desc_t.
- * Use `create(user_desc_tSchema)` to create a new message.
+ * Use `create(user_desc_tSchema())` to create a new message.
  */
-export const user_desc_tSchema: GenMessage<user_desc_t> = /*@__PURE__*/
-  messageDesc(file_core_x86, 4);
+export const user_desc_tSchema: () => GenMessage<user_desc_t> = lazy(() => messageDesc(file_core_x86(), 4));
 
 /**
  * @generated from message thread_info_x86
@@ -429,10 +424,9 @@ export type thread_info_x86 = Message<"thread_info_x86"> & {
 
 /**
  * Describes the message thread_info_x86.
- * Use `create(thread_info_x86Schema)` to create a new message.
+ * Use `create(thread_info_x86Schema())` to create a new message.
  */
-export const thread_info_x86Schema: GenMessage<thread_info_x86> = /*@__PURE__*/
-  messageDesc(file_core_x86, 5);
+export const thread_info_x86Schema: () => GenMessage<thread_info_x86> = lazy(() => messageDesc(file_core_x86(), 5));
 
 /**
  * @generated from enum user_x86_regs_mode
@@ -457,6 +451,5 @@ export type user_x86_regs_mode = (typeof user_x86_regs_mode)[keyof typeof user_x
 /**
  * Describes the enum user_x86_regs_mode.
  */
-export const user_x86_regs_modeSchema: GenEnum<user_x86_regs_mode> = /*@__PURE__*/
-  enumDesc(file_core_x86, 0);
+export const user_x86_regs_modeSchema: () => GenEnum<user_x86_regs_mode> = lazy(() => enumDesc(file_core_x86(), 0));
 

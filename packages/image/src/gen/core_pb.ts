@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { thread_info_x86 } from "./core-x86_pb.ts";
 import { file_core_x86 } from "./core-x86_pb.ts";
 import type { thread_info_arm } from "./core-arm_pb.ts";
@@ -40,8 +41,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file core.proto.
  */
-export const file_core: GenFile = /*@__PURE__*/
-  fileDesc("Cgpjb3JlLnByb3RvIpwECg90YXNrX2NvcmVfZW50cnkSHAoKdGFza19zdGF0ZRgBIAIoDUII0j8FMgNnZW4SEQoJZXhpdF9jb2RlGAIgAigNEhMKC3BlcnNvbmFsaXR5GAMgAigNEg0KBWZsYWdzGAQgAigNEhkKCmJsa19zaWdzZXQYBSACKARCBdI/AggBEgwKBGNvbW0YBiACKAkSIgoGdGltZXJzGAcgASgLMhIudGFza190aW1lcnNfZW50cnkSJAoHcmxpbWl0cxgIIAEoCzITLnRhc2tfcmxpbWl0c19lbnRyeRIOCgZjZ19zZXQYCSABKA0SJgoJc2lnbmFsc19zGAogASgLMhMuc2lnbmFsX3F1ZXVlX2VudHJ5EicKEG9sZF9zZWNjb21wX21vZGUYCyABKA4yDS5zZWNjb21wX21vZGUSGgoSb2xkX3NlY2NvbXBfZmlsdGVyGAwgASgNEhAKCGxvZ2ludWlkGA0gASgNEhUKDW9vbV9zY29yZV9hZGoYDiABKAUSHQoKc2lnYWN0aW9ucxgPIAMoCzIJLnNhX2VudHJ5EhcKD2NoaWxkX3N1YnJlYXBlchgSIAEoCBIiChNibGtfc2lnc2V0X2V4dGVuZGVkGBQgASgEQgXSPwIIARISCgpzdG9wX3NpZ25vGBUgASgNEisKHG1lbWJhcnJpZXJfcmVnaXN0cmF0aW9uX21hc2sYFiABKA1CBdI/AggBIvYBChN0YXNrX2tvYmpfaWRzX2VudHJ5Eg0KBXZtX2lkGAEgAigNEhAKCGZpbGVzX2lkGAIgAigNEg0KBWZzX2lkGAMgAigNEhIKCnNpZ2hhbmRfaWQYBCACKA0SEQoJcGlkX25zX2lkGAUgASgNEhEKCW5ldF9uc19pZBgGIAEoDRIRCglpcGNfbnNfaWQYByABKA0SEQoJdXRzX25zX2lkGAggASgNEhEKCW1udF9uc19pZBgJIAEoDRISCgp1c2VyX25zX2lkGAogASgNEhQKDGNncm91cF9uc19pZBgLIAEoDRISCgp0aW1lX25zX2lkGAwgASgNIkQKEHRocmVhZF9zYXNfZW50cnkSDQoFc3Nfc3AYASACKAQSDwoHc3Nfc2l6ZRgCIAIoBBIQCghzc19mbGFncxgDIAIoDSKhAwoRdGhyZWFkX2NvcmVfZW50cnkSEQoJZnV0ZXhfcmxhGAEgAigEEhUKDWZ1dGV4X3JsYV9sZW4YAiACKA0SEgoKc2NoZWRfbmljZRgDIAEoERIUCgxzY2hlZF9wb2xpY3kYBCABKA0SEgoKc2NoZWRfcHJpbxgFIAEoDRISCgpibGtfc2lnc2V0GAYgASgEEh4KA3NhcxgHIAEoCzIRLnRocmVhZF9zYXNfZW50cnkSEgoKcGRlYXRoX3NpZxgIIAEoDRImCglzaWduYWxzX3AYCSABKAsyEy5zaWduYWxfcXVldWVfZW50cnkSGwoFY3JlZHMYCiABKAsyDC5jcmVkc19lbnRyeRIjCgxzZWNjb21wX21vZGUYCyABKA4yDS5zZWNjb21wX21vZGUSFgoOc2VjY29tcF9maWx0ZXIYDCABKA0SDAoEY29tbRgNIAEoCRIbChNibGtfc2lnc2V0X2V4dGVuZGVkGA4gASgEEh8KCnJzZXFfZW50cnkYDyABKAsyCy5yc2VxX2VudHJ5Eg4KBmNnX3NldBgQIAEoDSI0ChJ0YXNrX3JsaW1pdHNfZW50cnkSHgoHcmxpbWl0cxgBIAMoCzINLnJsaW1pdF9lbnRyeSLKBAoKY29yZV9lbnRyeRIgCgVtdHlwZRgBIAIoDjIRLmNvcmVfZW50cnkubWFyY2gSJQoLdGhyZWFkX2luZm8YAiABKAsyEC50aHJlYWRfaW5mb194ODYSIAoGdGlfYXJtGAYgASgLMhAudGhyZWFkX2luZm9fYXJtEigKCnRpX2FhcmNoNjQYCCABKAsyFC50aHJlYWRfaW5mb19hYXJjaDY0EiQKCHRpX3BwYzY0GAkgASgLMhIudGhyZWFkX2luZm9fcHBjNjQSIgoHdGlfczM5MBgKIAEoCzIRLnRocmVhZF9pbmZvX3MzOTASIgoHdGlfbWlwcxgLIAEoCzIRLnRocmVhZF9pbmZvX21pcHMSMAoOdGlfbG9vbmdhcmNoNjQYDCABKAsyGC50aHJlYWRfaW5mb19sb29uZ2FyY2g2NBIoCgp0aV9yaXNjdjY0GA0gASgLMhQudGhyZWFkX2luZm9fcmlzY3Y2NBIcCgJ0YxgDIAEoCzIQLnRhc2tfY29yZV9lbnRyeRIhCgNpZHMYBCABKAsyFC50YXNrX2tvYmpfaWRzX2VudHJ5EicKC3RocmVhZF9jb3JlGAUgASgLMhIudGhyZWFkX2NvcmVfZW50cnkicwoFbWFyY2gSCwoHVU5LTk9XThAAEgoKBlg4Nl82NBABEgcKA0FSTRACEgsKB0FBUkNINjQQAxIJCgVQUEM2NBAEEggKBFMzOTAQBRIICgRNSVBTEAYSDwoLTE9PTkdBUkNINjQQBxILCgdSSVNDVjY0EAgqNAoMc2VjY29tcF9tb2RlEgwKCGRpc2FibGVkEAASCgoGc3RyaWN0EAESCgoGZmlsdGVyEAI", [file_core_x86, file_core_arm, file_core_aarch64, file_core_ppc64, file_core_s390, file_core_mips, file_core_loongarch64, file_core_riscv64, file_rlimit, file_timer, file_creds, file_sa, file_siginfo, file_rseq, file_opts]);
+export const file_core: () => GenFile = lazy(() => fileDesc("Cgpjb3JlLnByb3RvIpwECg90YXNrX2NvcmVfZW50cnkSHAoKdGFza19zdGF0ZRgBIAIoDUII0j8FMgNnZW4SEQoJZXhpdF9jb2RlGAIgAigNEhMKC3BlcnNvbmFsaXR5GAMgAigNEg0KBWZsYWdzGAQgAigNEhkKCmJsa19zaWdzZXQYBSACKARCBdI/AggBEgwKBGNvbW0YBiACKAkSIgoGdGltZXJzGAcgASgLMhIudGFza190aW1lcnNfZW50cnkSJAoHcmxpbWl0cxgIIAEoCzITLnRhc2tfcmxpbWl0c19lbnRyeRIOCgZjZ19zZXQYCSABKA0SJgoJc2lnbmFsc19zGAogASgLMhMuc2lnbmFsX3F1ZXVlX2VudHJ5EicKEG9sZF9zZWNjb21wX21vZGUYCyABKA4yDS5zZWNjb21wX21vZGUSGgoSb2xkX3NlY2NvbXBfZmlsdGVyGAwgASgNEhAKCGxvZ2ludWlkGA0gASgNEhUKDW9vbV9zY29yZV9hZGoYDiABKAUSHQoKc2lnYWN0aW9ucxgPIAMoCzIJLnNhX2VudHJ5EhcKD2NoaWxkX3N1YnJlYXBlchgSIAEoCBIiChNibGtfc2lnc2V0X2V4dGVuZGVkGBQgASgEQgXSPwIIARISCgpzdG9wX3NpZ25vGBUgASgNEisKHG1lbWJhcnJpZXJfcmVnaXN0cmF0aW9uX21hc2sYFiABKA1CBdI/AggBIvYBChN0YXNrX2tvYmpfaWRzX2VudHJ5Eg0KBXZtX2lkGAEgAigNEhAKCGZpbGVzX2lkGAIgAigNEg0KBWZzX2lkGAMgAigNEhIKCnNpZ2hhbmRfaWQYBCACKA0SEQoJcGlkX25zX2lkGAUgASgNEhEKCW5ldF9uc19pZBgGIAEoDRIRCglpcGNfbnNfaWQYByABKA0SEQoJdXRzX25zX2lkGAggASgNEhEKCW1udF9uc19pZBgJIAEoDRISCgp1c2VyX25zX2lkGAogASgNEhQKDGNncm91cF9uc19pZBgLIAEoDRISCgp0aW1lX25zX2lkGAwgASgNIkQKEHRocmVhZF9zYXNfZW50cnkSDQoFc3Nfc3AYASACKAQSDwoHc3Nfc2l6ZRgCIAIoBBIQCghzc19mbGFncxgDIAIoDSKhAwoRdGhyZWFkX2NvcmVfZW50cnkSEQoJZnV0ZXhfcmxhGAEgAigEEhUKDWZ1dGV4X3JsYV9sZW4YAiACKA0SEgoKc2NoZWRfbmljZRgDIAEoERIUCgxzY2hlZF9wb2xpY3kYBCABKA0SEgoKc2NoZWRfcHJpbxgFIAEoDRISCgpibGtfc2lnc2V0GAYgASgEEh4KA3NhcxgHIAEoCzIRLnRocmVhZF9zYXNfZW50cnkSEgoKcGRlYXRoX3NpZxgIIAEoDRImCglzaWduYWxzX3AYCSABKAsyEy5zaWduYWxfcXVldWVfZW50cnkSGwoFY3JlZHMYCiABKAsyDC5jcmVkc19lbnRyeRIjCgxzZWNjb21wX21vZGUYCyABKA4yDS5zZWNjb21wX21vZGUSFgoOc2VjY29tcF9maWx0ZXIYDCABKA0SDAoEY29tbRgNIAEoCRIbChNibGtfc2lnc2V0X2V4dGVuZGVkGA4gASgEEh8KCnJzZXFfZW50cnkYDyABKAsyCy5yc2VxX2VudHJ5Eg4KBmNnX3NldBgQIAEoDSI0ChJ0YXNrX3JsaW1pdHNfZW50cnkSHgoHcmxpbWl0cxgBIAMoCzINLnJsaW1pdF9lbnRyeSLKBAoKY29yZV9lbnRyeRIgCgVtdHlwZRgBIAIoDjIRLmNvcmVfZW50cnkubWFyY2gSJQoLdGhyZWFkX2luZm8YAiABKAsyEC50aHJlYWRfaW5mb194ODYSIAoGdGlfYXJtGAYgASgLMhAudGhyZWFkX2luZm9fYXJtEigKCnRpX2FhcmNoNjQYCCABKAsyFC50aHJlYWRfaW5mb19hYXJjaDY0EiQKCHRpX3BwYzY0GAkgASgLMhIudGhyZWFkX2luZm9fcHBjNjQSIgoHdGlfczM5MBgKIAEoCzIRLnRocmVhZF9pbmZvX3MzOTASIgoHdGlfbWlwcxgLIAEoCzIRLnRocmVhZF9pbmZvX21pcHMSMAoOdGlfbG9vbmdhcmNoNjQYDCABKAsyGC50aHJlYWRfaW5mb19sb29uZ2FyY2g2NBIoCgp0aV9yaXNjdjY0GA0gASgLMhQudGhyZWFkX2luZm9fcmlzY3Y2NBIcCgJ0YxgDIAEoCzIQLnRhc2tfY29yZV9lbnRyeRIhCgNpZHMYBCABKAsyFC50YXNrX2tvYmpfaWRzX2VudHJ5EicKC3RocmVhZF9jb3JlGAUgASgLMhIudGhyZWFkX2NvcmVfZW50cnkicwoFbWFyY2gSCwoHVU5LTk9XThAAEgoKBlg4Nl82NBABEgcKA0FSTRACEgsKB0FBUkNINjQQAxIJCgVQUEM2NBAEEggKBFMzOTAQBRIICgRNSVBTEAYSDwoLTE9PTkdBUkNINjQQBxILCgdSSVNDVjY0EAgqNAoMc2VjY29tcF9tb2RlEgwKCGRpc2FibGVkEAASCgoGc3RyaWN0EAESCgoGZmlsdGVyEAI", [file_core_x86(), file_core_arm(), file_core_aarch64(), file_core_ppc64(), file_core_s390(), file_core_mips(), file_core_loongarch64(), file_core_riscv64(), file_rlimit(), file_timer(), file_creds(), file_sa(), file_siginfo(), file_rseq(), file_opts()]));
 
 /**
  * @generated from message task_core_entry
@@ -156,10 +156,9 @@ export type task_core_entry = Message<"task_core_entry"> & {
 
 /**
  * Describes the message task_core_entry.
- * Use `create(task_core_entrySchema)` to create a new message.
+ * Use `create(task_core_entrySchema())` to create a new message.
  */
-export const task_core_entrySchema: GenMessage<task_core_entry> = /*@__PURE__*/
-  messageDesc(file_core, 0);
+export const task_core_entrySchema: () => GenMessage<task_core_entry> = lazy(() => messageDesc(file_core(), 0));
 
 /**
  * @generated from message task_kobj_ids_entry
@@ -228,10 +227,9 @@ export type task_kobj_ids_entry = Message<"task_kobj_ids_entry"> & {
 
 /**
  * Describes the message task_kobj_ids_entry.
- * Use `create(task_kobj_ids_entrySchema)` to create a new message.
+ * Use `create(task_kobj_ids_entrySchema())` to create a new message.
  */
-export const task_kobj_ids_entrySchema: GenMessage<task_kobj_ids_entry> = /*@__PURE__*/
-  messageDesc(file_core, 1);
+export const task_kobj_ids_entrySchema: () => GenMessage<task_kobj_ids_entry> = lazy(() => messageDesc(file_core(), 1));
 
 /**
  * @generated from message thread_sas_entry
@@ -255,10 +253,9 @@ export type thread_sas_entry = Message<"thread_sas_entry"> & {
 
 /**
  * Describes the message thread_sas_entry.
- * Use `create(thread_sas_entrySchema)` to create a new message.
+ * Use `create(thread_sas_entrySchema())` to create a new message.
  */
-export const thread_sas_entrySchema: GenMessage<thread_sas_entry> = /*@__PURE__*/
-  messageDesc(file_core, 2);
+export const thread_sas_entrySchema: () => GenMessage<thread_sas_entry> = lazy(() => messageDesc(file_core(), 2));
 
 /**
  * @generated from message thread_core_entry
@@ -347,10 +344,9 @@ export type thread_core_entry = Message<"thread_core_entry"> & {
 
 /**
  * Describes the message thread_core_entry.
- * Use `create(thread_core_entrySchema)` to create a new message.
+ * Use `create(thread_core_entrySchema())` to create a new message.
  */
-export const thread_core_entrySchema: GenMessage<thread_core_entry> = /*@__PURE__*/
-  messageDesc(file_core, 3);
+export const thread_core_entrySchema: () => GenMessage<thread_core_entry> = lazy(() => messageDesc(file_core(), 3));
 
 /**
  * @generated from message task_rlimits_entry
@@ -364,10 +360,9 @@ export type task_rlimits_entry = Message<"task_rlimits_entry"> & {
 
 /**
  * Describes the message task_rlimits_entry.
- * Use `create(task_rlimits_entrySchema)` to create a new message.
+ * Use `create(task_rlimits_entrySchema())` to create a new message.
  */
-export const task_rlimits_entrySchema: GenMessage<task_rlimits_entry> = /*@__PURE__*/
-  messageDesc(file_core, 4);
+export const task_rlimits_entrySchema: () => GenMessage<task_rlimits_entry> = lazy(() => messageDesc(file_core(), 4));
 
 /**
  * @generated from message core_entry
@@ -436,10 +431,9 @@ export type core_entry = Message<"core_entry"> & {
 
 /**
  * Describes the message core_entry.
- * Use `create(core_entrySchema)` to create a new message.
+ * Use `create(core_entrySchema())` to create a new message.
  */
-export const core_entrySchema: GenMessage<core_entry> = /*@__PURE__*/
-  messageDesc(file_core, 5);
+export const core_entrySchema: () => GenMessage<core_entry> = lazy(() => messageDesc(file_core(), 5));
 
 /**
  * @generated from enum core_entry.march
@@ -499,8 +493,7 @@ export type core_entry_march = (typeof core_entry_march)[keyof typeof core_entry
 /**
  * Describes the enum core_entry.march.
  */
-export const core_entry_marchSchema: GenEnum<core_entry_march> = /*@__PURE__*/
-  enumDesc(file_core, 5, 0);
+export const core_entry_marchSchema: () => GenEnum<core_entry_march> = lazy(() => enumDesc(file_core(), 5, 0));
 
 /**
  *
@@ -536,6 +529,5 @@ export type seccomp_mode = (typeof seccomp_mode)[keyof typeof seccomp_mode];
 /**
  * Describes the enum seccomp_mode.
  */
-export const seccomp_modeSchema: GenEnum<seccomp_mode> = /*@__PURE__*/
-  enumDesc(file_core, 0);
+export const seccomp_modeSchema: () => GenEnum<seccomp_mode> = lazy(() => enumDesc(file_core(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file cpuinfo.proto.
  */
-export const file_cpuinfo: GenFile = /*@__PURE__*/
-  fileDesc("Cg1jcHVpbmZvLnByb3RvIqMCChFjcHVpbmZvX3g4Nl9lbnRyeRIsCgl2ZW5kb3JfaWQYASACKA4yGS5jcHVpbmZvX3g4Nl9lbnRyeS52ZW5kb3ISEgoKY3B1X2ZhbWlseRgCIAIoDRINCgVtb2RlbBgDIAIoDRIQCghzdGVwcGluZxgEIAIoDRIWCg5jYXBhYmlsaXR5X3ZlchgFIAIoDRISCgpjYXBhYmlsaXR5GAYgAygNEhAKCG1vZGVsX2lkGAcgASgJEhYKDnhmZWF0dXJlc19tYXNrGAggASgEEhIKCnhzYXZlX3NpemUYCSABKA0SFgoOeHNhdmVfc2l6ZV9tYXgYCiABKA0iKQoGdmVuZG9yEgsKB1VOS05PV04QABIJCgVJTlRFTBABEgcKA0FNRBACIoQBChNjcHVpbmZvX3BwYzY0X2VudHJ5Ei8KBmVuZGlhbhgBIAIoDjIfLmNwdWluZm9fcHBjNjRfZW50cnkuZW5kaWFubmVzcxINCgVod2NhcBgCIAMoBCItCgplbmRpYW5uZXNzEg0KCUJJR0VORElBThAAEhAKDExJVFRMRUVORElBThABIiMKEmNwdWluZm9fczM5MF9lbnRyeRINCgVod2NhcBgCIAMoBCKKAQoNY3B1aW5mb19lbnRyeRIlCgl4ODZfZW50cnkYASADKAsyEi5jcHVpbmZvX3g4Nl9lbnRyeRIpCgtwcGM2NF9lbnRyeRgCIAMoCzIULmNwdWluZm9fcHBjNjRfZW50cnkSJwoKczM5MF9lbnRyeRgDIAMoCzITLmNwdWluZm9fczM5MF9lbnRyeQ");
+export const file_cpuinfo: () => GenFile = lazy(() => fileDesc("Cg1jcHVpbmZvLnByb3RvIqMCChFjcHVpbmZvX3g4Nl9lbnRyeRIsCgl2ZW5kb3JfaWQYASACKA4yGS5jcHVpbmZvX3g4Nl9lbnRyeS52ZW5kb3ISEgoKY3B1X2ZhbWlseRgCIAIoDRINCgVtb2RlbBgDIAIoDRIQCghzdGVwcGluZxgEIAIoDRIWCg5jYXBhYmlsaXR5X3ZlchgFIAIoDRISCgpjYXBhYmlsaXR5GAYgAygNEhAKCG1vZGVsX2lkGAcgASgJEhYKDnhmZWF0dXJlc19tYXNrGAggASgEEhIKCnhzYXZlX3NpemUYCSABKA0SFgoOeHNhdmVfc2l6ZV9tYXgYCiABKA0iKQoGdmVuZG9yEgsKB1VOS05PV04QABIJCgVJTlRFTBABEgcKA0FNRBACIoQBChNjcHVpbmZvX3BwYzY0X2VudHJ5Ei8KBmVuZGlhbhgBIAIoDjIfLmNwdWluZm9fcHBjNjRfZW50cnkuZW5kaWFubmVzcxINCgVod2NhcBgCIAMoBCItCgplbmRpYW5uZXNzEg0KCUJJR0VORElBThAAEhAKDExJVFRMRUVORElBThABIiMKEmNwdWluZm9fczM5MF9lbnRyeRINCgVod2NhcBgCIAMoBCKKAQoNY3B1aW5mb19lbnRyeRIlCgl4ODZfZW50cnkYASADKAsyEi5jcHVpbmZvX3g4Nl9lbnRyeRIpCgtwcGM2NF9lbnRyeRgCIAMoCzIULmNwdWluZm9fcHBjNjRfZW50cnkSJwoKczM5MF9lbnRyeRgDIAMoCzITLmNwdWluZm9fczM5MF9lbnRyeQ"));
 
 /**
  * @generated from message cpuinfo_x86_entry
@@ -71,10 +71,9 @@ export type cpuinfo_x86_entry = Message<"cpuinfo_x86_entry"> & {
 
 /**
  * Describes the message cpuinfo_x86_entry.
- * Use `create(cpuinfo_x86_entrySchema)` to create a new message.
+ * Use `create(cpuinfo_x86_entrySchema())` to create a new message.
  */
-export const cpuinfo_x86_entrySchema: GenMessage<cpuinfo_x86_entry> = /*@__PURE__*/
-  messageDesc(file_cpuinfo, 0);
+export const cpuinfo_x86_entrySchema: () => GenMessage<cpuinfo_x86_entry> = lazy(() => messageDesc(file_cpuinfo(), 0));
 
 /**
  * @generated from enum cpuinfo_x86_entry.vendor
@@ -104,8 +103,7 @@ export type cpuinfo_x86_entry_vendor = (typeof cpuinfo_x86_entry_vendor)[keyof t
 /**
  * Describes the enum cpuinfo_x86_entry.vendor.
  */
-export const cpuinfo_x86_entry_vendorSchema: GenEnum<cpuinfo_x86_entry_vendor> = /*@__PURE__*/
-  enumDesc(file_cpuinfo, 0, 0);
+export const cpuinfo_x86_entry_vendorSchema: () => GenEnum<cpuinfo_x86_entry_vendor> = lazy(() => enumDesc(file_cpuinfo(), 0, 0));
 
 /**
  * @generated from message cpuinfo_ppc64_entry
@@ -124,10 +122,9 @@ export type cpuinfo_ppc64_entry = Message<"cpuinfo_ppc64_entry"> & {
 
 /**
  * Describes the message cpuinfo_ppc64_entry.
- * Use `create(cpuinfo_ppc64_entrySchema)` to create a new message.
+ * Use `create(cpuinfo_ppc64_entrySchema())` to create a new message.
  */
-export const cpuinfo_ppc64_entrySchema: GenMessage<cpuinfo_ppc64_entry> = /*@__PURE__*/
-  messageDesc(file_cpuinfo, 1);
+export const cpuinfo_ppc64_entrySchema: () => GenMessage<cpuinfo_ppc64_entry> = lazy(() => messageDesc(file_cpuinfo(), 1));
 
 /**
  * @generated from enum cpuinfo_ppc64_entry.endianness
@@ -152,8 +149,7 @@ export type cpuinfo_ppc64_entry_endianness = (typeof cpuinfo_ppc64_entry_endiann
 /**
  * Describes the enum cpuinfo_ppc64_entry.endianness.
  */
-export const cpuinfo_ppc64_entry_endiannessSchema: GenEnum<cpuinfo_ppc64_entry_endianness> = /*@__PURE__*/
-  enumDesc(file_cpuinfo, 1, 0);
+export const cpuinfo_ppc64_entry_endiannessSchema: () => GenEnum<cpuinfo_ppc64_entry_endianness> = lazy(() => enumDesc(file_cpuinfo(), 1, 0));
 
 /**
  * @generated from message cpuinfo_s390_entry
@@ -167,10 +163,9 @@ export type cpuinfo_s390_entry = Message<"cpuinfo_s390_entry"> & {
 
 /**
  * Describes the message cpuinfo_s390_entry.
- * Use `create(cpuinfo_s390_entrySchema)` to create a new message.
+ * Use `create(cpuinfo_s390_entrySchema())` to create a new message.
  */
-export const cpuinfo_s390_entrySchema: GenMessage<cpuinfo_s390_entry> = /*@__PURE__*/
-  messageDesc(file_cpuinfo, 2);
+export const cpuinfo_s390_entrySchema: () => GenMessage<cpuinfo_s390_entry> = lazy(() => messageDesc(file_cpuinfo(), 2));
 
 /**
  * @generated from message cpuinfo_entry
@@ -199,8 +194,7 @@ export type cpuinfo_entry = Message<"cpuinfo_entry"> & {
 
 /**
  * Describes the message cpuinfo_entry.
- * Use `create(cpuinfo_entrySchema)` to create a new message.
+ * Use `create(cpuinfo_entrySchema())` to create a new message.
  */
-export const cpuinfo_entrySchema: GenMessage<cpuinfo_entry> = /*@__PURE__*/
-  messageDesc(file_cpuinfo, 3);
+export const cpuinfo_entrySchema: () => GenMessage<cpuinfo_entry> = lazy(() => messageDesc(file_cpuinfo(), 3));
 

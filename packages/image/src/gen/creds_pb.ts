@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file creds.proto.
  */
-export const file_creds: GenFile = /*@__PURE__*/
-  fileDesc("CgtjcmVkcy5wcm90byLNAgoLY3JlZHNfZW50cnkSCwoDdWlkGAEgAigNEgsKA2dpZBgCIAIoDRIMCgRldWlkGAMgAigNEgwKBGVnaWQYBCACKA0SDAoEc3VpZBgFIAIoDRIMCgRzZ2lkGAYgAigNEg0KBWZzdWlkGAcgAigNEg0KBWZzZ2lkGAggAigNEg8KB2NhcF9pbmgYCSADKA0SDwoHY2FwX3BybRgKIAMoDRIPCgdjYXBfZWZmGAsgAygNEg8KB2NhcF9ibmQYDCADKA0SDwoHc2VjYml0cxgNIAIoDRIOCgZncm91cHMYDiADKA0SEwoLbHNtX3Byb2ZpbGUYDyABKAkSFgoObHNtX3NvY2tjcmVhdGUYECABKAkSFQoNYXBwYXJtb3JfZGF0YRgRIAEoDBIUCgxub19uZXdfcHJpdnMYEiABKA0SDwoHY2FwX2FtYhgTIAMoDQ");
+export const file_creds: () => GenFile = lazy(() => fileDesc("CgtjcmVkcy5wcm90byLNAgoLY3JlZHNfZW50cnkSCwoDdWlkGAEgAigNEgsKA2dpZBgCIAIoDRIMCgRldWlkGAMgAigNEgwKBGVnaWQYBCACKA0SDAoEc3VpZBgFIAIoDRIMCgRzZ2lkGAYgAigNEg0KBWZzdWlkGAcgAigNEg0KBWZzZ2lkGAggAigNEg8KB2NhcF9pbmgYCSADKA0SDwoHY2FwX3BybRgKIAMoDRIPCgdjYXBfZWZmGAsgAygNEg8KB2NhcF9ibmQYDCADKA0SDwoHc2VjYml0cxgNIAIoDRIOCgZncm91cHMYDiADKA0SEwoLbHNtX3Byb2ZpbGUYDyABKAkSFgoObHNtX3NvY2tjcmVhdGUYECABKAkSFQoNYXBwYXJtb3JfZGF0YRgRIAEoDBIUCgxub19uZXdfcHJpdnMYEiABKA0SDwoHY2FwX2FtYhgTIAMoDQ"));
 
 /**
  * @generated from message creds_entry
@@ -116,8 +116,7 @@ export type creds_entry = Message<"creds_entry"> & {
 
 /**
  * Describes the message creds_entry.
- * Use `create(creds_entrySchema)` to create a new message.
+ * Use `create(creds_entrySchema())` to create a new message.
  */
-export const creds_entrySchema: GenMessage<creds_entry> = /*@__PURE__*/
-  messageDesc(file_creds, 0);
+export const creds_entrySchema: () => GenMessage<creds_entry> = lazy(() => messageDesc(file_creds(), 0));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file eventfd.proto.
  */
-export const file_eventfd: GenFile = /*@__PURE__*/
-  fileDesc("Cg1ldmVudGZkLnByb3RvIlsKEmV2ZW50ZmRfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRINCgVmbGFncxgCIAIoDRIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIPCgdjb3VudGVyGAQgAigE", [file_fown]);
+export const file_eventfd: () => GenFile = lazy(() => fileDesc("Cg1ldmVudGZkLnByb3RvIlsKEmV2ZW50ZmRfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRINCgVmbGFncxgCIAIoDRIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIPCgdjb3VudGVyGAQgAigE", [file_fown()]));
 
 /**
  * @generated from message eventfd_file_entry
@@ -43,8 +43,7 @@ export type eventfd_file_entry = Message<"eventfd_file_entry"> & {
 
 /**
  * Describes the message eventfd_file_entry.
- * Use `create(eventfd_file_entrySchema)` to create a new message.
+ * Use `create(eventfd_file_entrySchema())` to create a new message.
  */
-export const eventfd_file_entrySchema: GenMessage<eventfd_file_entry> = /*@__PURE__*/
-  messageDesc(file_eventfd, 0);
+export const eventfd_file_entrySchema: () => GenMessage<eventfd_file_entry> = lazy(() => messageDesc(file_eventfd(), 0));
 

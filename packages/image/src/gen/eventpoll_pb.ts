@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file eventpoll.proto.
  */
-export const file_eventpoll: GenFile = /*@__PURE__*/
-  fileDesc("Cg9ldmVudHBvbGwucHJvdG8idQoTZXZlbnRwb2xsX3RmZF9lbnRyeRIKCgJpZBgBIAIoDRILCgN0ZmQYAiACKA0SDgoGZXZlbnRzGAMgAigNEgwKBGRhdGEYBCACKAQSCwoDZGV2GAUgASgNEg0KBWlub2RlGAYgASgEEgsKA3BvcxgHIAEoBCJvChRldmVudHBvbGxfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRINCgVmbGFncxgCIAIoDRIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIhCgN0ZmQYBCADKAsyFC5ldmVudHBvbGxfdGZkX2VudHJ5", [file_fown]);
+export const file_eventpoll: () => GenFile = lazy(() => fileDesc("Cg9ldmVudHBvbGwucHJvdG8idQoTZXZlbnRwb2xsX3RmZF9lbnRyeRIKCgJpZBgBIAIoDRILCgN0ZmQYAiACKA0SDgoGZXZlbnRzGAMgAigNEgwKBGRhdGEYBCACKAQSCwoDZGV2GAUgASgNEg0KBWlub2RlGAYgASgEEgsKA3BvcxgHIAEoBCJvChRldmVudHBvbGxfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRINCgVmbGFncxgCIAIoDRIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIhCgN0ZmQYBCADKAsyFC5ldmVudHBvbGxfdGZkX2VudHJ5", [file_fown()]));
 
 /**
  * @generated from message eventpoll_tfd_entry
@@ -60,10 +60,9 @@ export type eventpoll_tfd_entry = Message<"eventpoll_tfd_entry"> & {
 
 /**
  * Describes the message eventpoll_tfd_entry.
- * Use `create(eventpoll_tfd_entrySchema)` to create a new message.
+ * Use `create(eventpoll_tfd_entrySchema())` to create a new message.
  */
-export const eventpoll_tfd_entrySchema: GenMessage<eventpoll_tfd_entry> = /*@__PURE__*/
-  messageDesc(file_eventpoll, 0);
+export const eventpoll_tfd_entrySchema: () => GenMessage<eventpoll_tfd_entry> = lazy(() => messageDesc(file_eventpoll(), 0));
 
 /**
  * @generated from message eventpoll_file_entry
@@ -92,8 +91,7 @@ export type eventpoll_file_entry = Message<"eventpoll_file_entry"> & {
 
 /**
  * Describes the message eventpoll_file_entry.
- * Use `create(eventpoll_file_entrySchema)` to create a new message.
+ * Use `create(eventpoll_file_entrySchema())` to create a new message.
  */
-export const eventpoll_file_entrySchema: GenMessage<eventpoll_file_entry> = /*@__PURE__*/
-  messageDesc(file_eventpoll, 1);
+export const eventpoll_file_entrySchema: () => GenMessage<eventpoll_file_entry> = lazy(() => messageDesc(file_eventpoll(), 1));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file ext-file.proto.
  */
-export const file_ext_file: GenFile = /*@__PURE__*/
-  fileDesc("Cg5leHQtZmlsZS5wcm90byI3Cg5leHRfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIZCgRmb3duGAUgAigLMgsuZm93bl9lbnRyeQ", [file_fown]);
+export const file_ext_file: () => GenFile = lazy(() => fileDesc("Cg5leHQtZmlsZS5wcm90byI3Cg5leHRfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIZCgRmb3duGAUgAigLMgsuZm93bl9lbnRyeQ", [file_fown()]));
 
 /**
  * @generated from message ext_file_entry
@@ -33,8 +33,7 @@ export type ext_file_entry = Message<"ext_file_entry"> & {
 
 /**
  * Describes the message ext_file_entry.
- * Use `create(ext_file_entrySchema)` to create a new message.
+ * Use `create(ext_file_entrySchema())` to create a new message.
  */
-export const ext_file_entrySchema: GenMessage<ext_file_entry> = /*@__PURE__*/
-  messageDesc(file_ext_file, 0);
+export const ext_file_entrySchema: () => GenMessage<ext_file_entry> = lazy(() => messageDesc(file_ext_file(), 0));
 

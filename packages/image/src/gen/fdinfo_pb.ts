@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { reg_file_entry } from "./regfile_pb.ts";
 import { file_regfile } from "./regfile_pb.ts";
 import type { inet_sk_entry } from "./sk-inet_pb.ts";
@@ -49,8 +50,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file fdinfo.proto.
  */
-export const file_fdinfo: GenFile = /*@__PURE__*/
-  fileDesc("CgxmZGluZm8ucHJvdG8ibgoMZmRpbmZvX2VudHJ5EgoKAmlkGAEgAigNEg0KBWZsYWdzGAIgAigNEhcKBHR5cGUYAyACKA4yCS5mZF90eXBlcxIKCgJmZBgEIAIoDRIeChZ4YXR0cl9zZWN1cml0eV9zZWxpbnV4GAUgASgJIqAFCgpmaWxlX2VudHJ5EhcKBHR5cGUYASACKA4yCS5mZF90eXBlcxIKCgJpZBgCIAIoDRIcCgNyZWcYAyABKAsyDy5yZWdfZmlsZV9lbnRyeRIbCgNpc2sYBCABKAsyDi5pbmV0X3NrX2VudHJ5EhsKA25zZhgFIAEoCzIOLm5zX2ZpbGVfZW50cnkSHwoDcHNrGAYgASgLMhIucGFja2V0X3NvY2tfZW50cnkSHwoEbmxzaxgHIAEoCzIRLm5ldGxpbmtfc2tfZW50cnkSIAoDZWZkGAggASgLMhMuZXZlbnRmZF9maWxlX2VudHJ5EiMKBGVwZmQYCSABKAsyFS5ldmVudHBvbGxfZmlsZV9lbnRyeRIdCgRzZ2ZkGAogASgLMg8uc2lnbmFsZmRfZW50cnkSHAoEdHVuZhgLIAEoCzIOLnR1bmZpbGVfZW50cnkSGwoDdGZkGAwgASgLMg4udGltZXJmZF9lbnRyeRIgCgNpZnkYDSABKAsyEy5pbm90aWZ5X2ZpbGVfZW50cnkSIQoDZmZ5GA4gASgLMhQuZmFub3RpZnlfZmlsZV9lbnRyeRIcCgNleHQYDyABKAsyDy5leHRfZmlsZV9lbnRyeRIbCgN1c2sYECABKAsyDi51bml4X3NrX2VudHJ5EhkKBGZpZm8YESABKAsyCy5maWZvX2VudHJ5EhkKBHBpcGUYEiABKAsyCy5waXBlX2VudHJ5EhwKA3R0eRgTIAEoCzIPLnR0eV9maWxlX2VudHJ5EiAKBW1lbWZkGBQgASgLMhEubWVtZmRfZmlsZV9lbnRyeRIfCgNicGYYFSABKAsyEi5icGZtYXBfZmlsZV9lbnRyeRIbCgVwaWRmZBgWIAEoCzIMLnBpZGZkX2VudHJ5Kp8CCghmZF90eXBlcxIHCgNVTkQQABIHCgNSRUcQARIICgRQSVBFEAISCAoERklGTxADEgoKBklORVRTSxAEEgoKBlVOSVhTSxAFEgsKB0VWRU5URkQQBhINCglFVkVOVFBPTEwQBxILCgdJTk9USUZZEAgSDAoIU0lHTkFMRkQQCRIMCghQQUNLRVRTSxAKEgcKA1RUWRALEgwKCEZBTk9USUZZEAwSDQoJTkVUTElOS1NLEA0SBgoCTlMQDhIICgRUVU5GEA8SBwoDRVhUEBASCwoHVElNRVJGRBAREgkKBU1FTUZEEBISCgoGQlBGTUFQEBMSCQoFUElERkQQFBINCgdDVExfVFRZEP7/AxIRCgtBVVRPRlNfUElQRRD//wM", [file_regfile, file_sk_inet, file_ns, file_packet_sock, file_sk_netlink, file_eventfd, file_eventpoll, file_signalfd, file_tun, file_timerfd, file_fsnotify, file_ext_file, file_sk_unix, file_fifo, file_pipe, file_pidfd, file_tty, file_memfd, file_bpfmap_file]);
+export const file_fdinfo: () => GenFile = lazy(() => fileDesc("CgxmZGluZm8ucHJvdG8ibgoMZmRpbmZvX2VudHJ5EgoKAmlkGAEgAigNEg0KBWZsYWdzGAIgAigNEhcKBHR5cGUYAyACKA4yCS5mZF90eXBlcxIKCgJmZBgEIAIoDRIeChZ4YXR0cl9zZWN1cml0eV9zZWxpbnV4GAUgASgJIqAFCgpmaWxlX2VudHJ5EhcKBHR5cGUYASACKA4yCS5mZF90eXBlcxIKCgJpZBgCIAIoDRIcCgNyZWcYAyABKAsyDy5yZWdfZmlsZV9lbnRyeRIbCgNpc2sYBCABKAsyDi5pbmV0X3NrX2VudHJ5EhsKA25zZhgFIAEoCzIOLm5zX2ZpbGVfZW50cnkSHwoDcHNrGAYgASgLMhIucGFja2V0X3NvY2tfZW50cnkSHwoEbmxzaxgHIAEoCzIRLm5ldGxpbmtfc2tfZW50cnkSIAoDZWZkGAggASgLMhMuZXZlbnRmZF9maWxlX2VudHJ5EiMKBGVwZmQYCSABKAsyFS5ldmVudHBvbGxfZmlsZV9lbnRyeRIdCgRzZ2ZkGAogASgLMg8uc2lnbmFsZmRfZW50cnkSHAoEdHVuZhgLIAEoCzIOLnR1bmZpbGVfZW50cnkSGwoDdGZkGAwgASgLMg4udGltZXJmZF9lbnRyeRIgCgNpZnkYDSABKAsyEy5pbm90aWZ5X2ZpbGVfZW50cnkSIQoDZmZ5GA4gASgLMhQuZmFub3RpZnlfZmlsZV9lbnRyeRIcCgNleHQYDyABKAsyDy5leHRfZmlsZV9lbnRyeRIbCgN1c2sYECABKAsyDi51bml4X3NrX2VudHJ5EhkKBGZpZm8YESABKAsyCy5maWZvX2VudHJ5EhkKBHBpcGUYEiABKAsyCy5waXBlX2VudHJ5EhwKA3R0eRgTIAEoCzIPLnR0eV9maWxlX2VudHJ5EiAKBW1lbWZkGBQgASgLMhEubWVtZmRfZmlsZV9lbnRyeRIfCgNicGYYFSABKAsyEi5icGZtYXBfZmlsZV9lbnRyeRIbCgVwaWRmZBgWIAEoCzIMLnBpZGZkX2VudHJ5Kp8CCghmZF90eXBlcxIHCgNVTkQQABIHCgNSRUcQARIICgRQSVBFEAISCAoERklGTxADEgoKBklORVRTSxAEEgoKBlVOSVhTSxAFEgsKB0VWRU5URkQQBhINCglFVkVOVFBPTEwQBxILCgdJTk9USUZZEAgSDAoIU0lHTkFMRkQQCRIMCghQQUNLRVRTSxAKEgcKA1RUWRALEgwKCEZBTk9USUZZEAwSDQoJTkVUTElOS1NLEA0SBgoCTlMQDhIICgRUVU5GEA8SBwoDRVhUEBASCwoHVElNRVJGRBAREgkKBU1FTUZEEBISCgoGQlBGTUFQEBMSCQoFUElERkQQFBINCgdDVExfVFRZEP7/AxIRCgtBVVRPRlNfUElQRRD//wM", [file_regfile(), file_sk_inet(), file_ns(), file_packet_sock(), file_sk_netlink(), file_eventfd(), file_eventpoll(), file_signalfd(), file_tun(), file_timerfd(), file_fsnotify(), file_ext_file(), file_sk_unix(), file_fifo(), file_pipe(), file_pidfd(), file_tty(), file_memfd(), file_bpfmap_file()]));
 
 /**
  * @generated from message fdinfo_entry
@@ -84,10 +84,9 @@ export type fdinfo_entry = Message<"fdinfo_entry"> & {
 
 /**
  * Describes the message fdinfo_entry.
- * Use `create(fdinfo_entrySchema)` to create a new message.
+ * Use `create(fdinfo_entrySchema())` to create a new message.
  */
-export const fdinfo_entrySchema: GenMessage<fdinfo_entry> = /*@__PURE__*/
-  messageDesc(file_fdinfo, 0);
+export const fdinfo_entrySchema: () => GenMessage<fdinfo_entry> = lazy(() => messageDesc(file_fdinfo(), 0));
 
 /**
  * @generated from message file_entry
@@ -206,10 +205,9 @@ export type file_entry = Message<"file_entry"> & {
 
 /**
  * Describes the message file_entry.
- * Use `create(file_entrySchema)` to create a new message.
+ * Use `create(file_entrySchema())` to create a new message.
  */
-export const file_entrySchema: GenMessage<file_entry> = /*@__PURE__*/
-  messageDesc(file_fdinfo, 1);
+export const file_entrySchema: () => GenMessage<file_entry> = lazy(() => messageDesc(file_fdinfo(), 1));
 
 /**
  * @generated from enum fd_types
@@ -341,6 +339,5 @@ export type fd_types = (typeof fd_types)[keyof typeof fd_types];
 /**
  * Describes the enum fd_types.
  */
-export const fd_typesSchema: GenEnum<fd_types> = /*@__PURE__*/
-  enumDesc(file_fdinfo, 0);
+export const fd_typesSchema: () => GenEnum<fd_types> = lazy(() => enumDesc(file_fdinfo(), 0));
 

@@ -6,14 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file fh.proto.
  */
-export const file_fh: GenFile = /*@__PURE__*/
-  fileDesc("CghmaC5wcm90byJVCghmaF9lbnRyeRINCgVieXRlcxgBIAIoDRIMCgR0eXBlGAIgAigNEg4KBmhhbmRsZRgDIAMoBBIMCgRwYXRoGAQgASgJEg4KBm1udF9pZBgFIAEoDSJGChFpcm1hcF9jYWNoZV9lbnRyeRIUCgNkZXYYASACKA1CB9I/BCABKAESDQoFaW5vZGUYAiACKAQSDAoEcGF0aBgDIAIoCSohCg5maF9lbnRyeV9zaXplcxIPCgttaW5fZW50cmllcxAQ", [file_opts]);
+export const file_fh: () => GenFile = lazy(() => fileDesc("CghmaC5wcm90byJVCghmaF9lbnRyeRINCgVieXRlcxgBIAIoDRIMCgR0eXBlGAIgAigNEg4KBmhhbmRsZRgDIAMoBBIMCgRwYXRoGAQgASgJEg4KBm1udF9pZBgFIAEoDSJGChFpcm1hcF9jYWNoZV9lbnRyeRIUCgNkZXYYASACKA1CB9I/BCABKAESDQoFaW5vZGUYAiACKAQSDAoEcGF0aBgDIAIoCSohCg5maF9lbnRyeV9zaXplcxIPCgttaW5fZW50cmllcxAQ", [file_opts()]));
 
 /**
  * @generated from message fh_entry
@@ -49,10 +49,9 @@ export type fh_entry = Message<"fh_entry"> & {
 
 /**
  * Describes the message fh_entry.
- * Use `create(fh_entrySchema)` to create a new message.
+ * Use `create(fh_entrySchema())` to create a new message.
  */
-export const fh_entrySchema: GenMessage<fh_entry> = /*@__PURE__*/
-  messageDesc(file_fh, 0);
+export const fh_entrySchema: () => GenMessage<fh_entry> = lazy(() => messageDesc(file_fh(), 0));
 
 /**
  * @generated from message irmap_cache_entry
@@ -76,10 +75,9 @@ export type irmap_cache_entry = Message<"irmap_cache_entry"> & {
 
 /**
  * Describes the message irmap_cache_entry.
- * Use `create(irmap_cache_entrySchema)` to create a new message.
+ * Use `create(irmap_cache_entrySchema())` to create a new message.
  */
-export const irmap_cache_entrySchema: GenMessage<irmap_cache_entry> = /*@__PURE__*/
-  messageDesc(file_fh, 1);
+export const irmap_cache_entrySchema: () => GenMessage<irmap_cache_entry> = lazy(() => messageDesc(file_fh(), 1));
 
 /**
  * @generated from enum fh_entry_sizes
@@ -99,6 +97,5 @@ export type fh_entry_sizes = (typeof fh_entry_sizes)[keyof typeof fh_entry_sizes
 /**
  * Describes the enum fh_entry_sizes.
  */
-export const fh_entry_sizesSchema: GenEnum<fh_entry_sizes> = /*@__PURE__*/
-  enumDesc(file_fh, 0);
+export const fh_entry_sizesSchema: () => GenEnum<fh_entry_sizes> = lazy(() => enumDesc(file_fh(), 0));
 

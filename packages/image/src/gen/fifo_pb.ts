@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file fifo.proto.
  */
-export const file_fifo: GenFile = /*@__PURE__*/
-  fileDesc("CgpmaWZvLnByb3RvIjoKCmZpZm9fZW50cnkSCgoCaWQYASACKA0SDwoHcGlwZV9pZBgCIAIoDRIPCgdyZWdmX2lkGAMgASgN");
+export const file_fifo: () => GenFile = lazy(() => fileDesc("CgpmaWZvLnByb3RvIjoKCmZpZm9fZW50cnkSCgoCaWQYASACKA0SDwoHcGlwZV9pZBgCIAIoDRIPCgdyZWdmX2lkGAMgASgN"));
 
 /**
  * @generated from message fifo_entry
@@ -36,8 +36,7 @@ export type fifo_entry = Message<"fifo_entry"> & {
 
 /**
  * Describes the message fifo_entry.
- * Use `create(fifo_entrySchema)` to create a new message.
+ * Use `create(fifo_entrySchema())` to create a new message.
  */
-export const fifo_entrySchema: GenMessage<fifo_entry> = /*@__PURE__*/
-  messageDesc(file_fifo, 0);
+export const fifo_entrySchema: () => GenMessage<fifo_entry> = lazy(() => messageDesc(file_fifo(), 0));
 

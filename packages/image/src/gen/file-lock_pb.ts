@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file file-lock.proto.
  */
-export const file_file_lock: GenFile = /*@__PURE__*/
-  fileDesc("Cg9maWxlLWxvY2sucHJvdG8iYgoPZmlsZV9sb2NrX2VudHJ5EgwKBGZsYWcYASACKA0SDAoEdHlwZRgCIAIoDRILCgNwaWQYAyACKAUSCgoCZmQYBCACKAUSDQoFc3RhcnQYBSACKAMSCwoDbGVuGAYgAigD");
+export const file_file_lock: () => GenFile = lazy(() => fileDesc("Cg9maWxlLWxvY2sucHJvdG8iYgoPZmlsZV9sb2NrX2VudHJ5EgwKBGZsYWcYASACKA0SDAoEdHlwZRgCIAIoDRILCgNwaWQYAyACKAUSCgoCZmQYBCACKAUSDQoFc3RhcnQYBSACKAMSCwoDbGVuGAYgAigD"));
 
 /**
  * @generated from message file_lock_entry
@@ -51,8 +51,7 @@ export type file_lock_entry = Message<"file_lock_entry"> & {
 
 /**
  * Describes the message file_lock_entry.
- * Use `create(file_lock_entrySchema)` to create a new message.
+ * Use `create(file_lock_entrySchema())` to create a new message.
  */
-export const file_lock_entrySchema: GenMessage<file_lock_entry> = /*@__PURE__*/
-  messageDesc(file_file_lock, 0);
+export const file_lock_entrySchema: () => GenMessage<file_lock_entry> = lazy(() => messageDesc(file_file_lock(), 0));
 

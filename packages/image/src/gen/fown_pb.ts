@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file fown.proto.
  */
-export const file_fown: GenFile = /*@__PURE__*/
-  fileDesc("Cgpmb3duLnByb3RvIlYKCmZvd25fZW50cnkSCwoDdWlkGAEgAigNEgwKBGV1aWQYAiACKA0SDgoGc2lnbnVtGAMgAigNEhAKCHBpZF90eXBlGAQgAigNEgsKA3BpZBgFIAIoDQ");
+export const file_fown: () => GenFile = lazy(() => fileDesc("Cgpmb3duLnByb3RvIlYKCmZvd25fZW50cnkSCwoDdWlkGAEgAigNEgwKBGV1aWQYAiACKA0SDgoGc2lnbnVtGAMgAigNEhAKCHBpZF90eXBlGAQgAigNEgsKA3BpZBgFIAIoDQ"));
 
 /**
  * @generated from message fown_entry
@@ -46,8 +46,7 @@ export type fown_entry = Message<"fown_entry"> & {
 
 /**
  * Describes the message fown_entry.
- * Use `create(fown_entrySchema)` to create a new message.
+ * Use `create(fown_entrySchema())` to create a new message.
  */
-export const fown_entrySchema: GenMessage<fown_entry> = /*@__PURE__*/
-  messageDesc(file_fown, 0);
+export const fown_entrySchema: () => GenMessage<fown_entry> = lazy(() => messageDesc(file_fown(), 0));
 

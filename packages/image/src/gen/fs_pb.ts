@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file fs.proto.
  */
-export const file_fs: GenFile = /*@__PURE__*/
-  fileDesc("Cghmcy5wcm90byI6Cghmc19lbnRyeRIOCgZjd2RfaWQYASACKA0SDwoHcm9vdF9pZBgCIAIoDRINCgV1bWFzaxgDIAEoDQ");
+export const file_fs: () => GenFile = lazy(() => fileDesc("Cghmcy5wcm90byI6Cghmc19lbnRyeRIOCgZjd2RfaWQYASACKA0SDwoHcm9vdF9pZBgCIAIoDRINCgV1bWFzaxgDIAEoDQ"));
 
 /**
  * @generated from message fs_entry
@@ -36,8 +36,7 @@ export type fs_entry = Message<"fs_entry"> & {
 
 /**
  * Describes the message fs_entry.
- * Use `create(fs_entrySchema)` to create a new message.
+ * Use `create(fs_entrySchema())` to create a new message.
  */
-export const fs_entrySchema: GenMessage<fs_entry> = /*@__PURE__*/
-  messageDesc(file_fs, 0);
+export const fs_entrySchema: () => GenMessage<fs_entry> = lazy(() => messageDesc(file_fs(), 0));
 

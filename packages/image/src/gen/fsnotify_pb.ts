@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fh_entry } from "./fh_pb.ts";
 import { file_fh } from "./fh_pb.ts";
@@ -16,8 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file fsnotify.proto.
  */
-export const file_fsnotify: GenFile = /*@__PURE__*/
-  fileDesc("Cg5mc25vdGlmeS5wcm90byKeAQoQaW5vdGlmeV93ZF9lbnRyeRIKCgJpZBgBIAIoDRINCgVpX2lubxgCIAIoBBITCgRtYXNrGAMgAigNQgXSPwIIARIbCgxpZ25vcmVkX21hc2sYBCACKA1CBdI/AggBEhQKBXNfZGV2GAUgAigNQgXSPwIgARIKCgJ3ZBgGIAIoDRIbCghmX2hhbmRsZRgHIAIoCzIJLmZoX2VudHJ5InAKEmlub3RpZnlfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIUCgVmbGFncxgCIAIoDUIF0j8CCAESGQoEZm93bhgEIAIoCzILLmZvd25fZW50cnkSHQoCd2QYBSADKAsyES5pbm90aWZ5X3dkX2VudHJ5IkcKGWZhbm90aWZ5X2lub2RlX21hcmtfZW50cnkSDQoFaV9pbm8YASACKAQSGwoIZl9oYW5kbGUYAiACKAsyCS5maF9lbnRyeSI5ChlmYW5vdGlmeV9tb3VudF9tYXJrX2VudHJ5Eg4KBm1udF9pZBgBIAIoDRIMCgRwYXRoGAIgASgJIuoBChNmYW5vdGlmeV9tYXJrX2VudHJ5EgoKAmlkGAEgAigNEhgKBHR5cGUYAiACKA4yCi5tYXJrX3R5cGUSFQoGbWZsYWdzGAMgAigNQgXSPwIIARITCgRtYXNrGAQgAigNQgXSPwIIARIbCgxpZ25vcmVkX21hc2sYBSACKA1CBdI/AggBEhQKBXNfZGV2GAYgAigNQgXSPwIgARImCgJpZRgHIAEoCzIaLmZhbm90aWZ5X2lub2RlX21hcmtfZW50cnkSJgoCbWUYCCABKAsyGi5mYW5vdGlmeV9tb3VudF9tYXJrX2VudHJ5IqYBChNmYW5vdGlmeV9maWxlX2VudHJ5EgoKAmlkGAEgAigNEhQKBWZsYWdzGAIgAigNQgXSPwIIARIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIWCgdmYWZsYWdzGAQgAigNQgXSPwIIARIWCgdldmZsYWdzGAUgAigNQgXSPwIIARIiCgRtYXJrGAYgAygLMhQuZmFub3RpZnlfbWFya19lbnRyeSohCgltYXJrX3R5cGUSCQoFSU5PREUQARIJCgVNT1VOVBAC", [file_opts, file_fh, file_fown]);
+export const file_fsnotify: () => GenFile = lazy(() => fileDesc("Cg5mc25vdGlmeS5wcm90byKeAQoQaW5vdGlmeV93ZF9lbnRyeRIKCgJpZBgBIAIoDRINCgVpX2lubxgCIAIoBBITCgRtYXNrGAMgAigNQgXSPwIIARIbCgxpZ25vcmVkX21hc2sYBCACKA1CBdI/AggBEhQKBXNfZGV2GAUgAigNQgXSPwIgARIKCgJ3ZBgGIAIoDRIbCghmX2hhbmRsZRgHIAIoCzIJLmZoX2VudHJ5InAKEmlub3RpZnlfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIUCgVmbGFncxgCIAIoDUIF0j8CCAESGQoEZm93bhgEIAIoCzILLmZvd25fZW50cnkSHQoCd2QYBSADKAsyES5pbm90aWZ5X3dkX2VudHJ5IkcKGWZhbm90aWZ5X2lub2RlX21hcmtfZW50cnkSDQoFaV9pbm8YASACKAQSGwoIZl9oYW5kbGUYAiACKAsyCS5maF9lbnRyeSI5ChlmYW5vdGlmeV9tb3VudF9tYXJrX2VudHJ5Eg4KBm1udF9pZBgBIAIoDRIMCgRwYXRoGAIgASgJIuoBChNmYW5vdGlmeV9tYXJrX2VudHJ5EgoKAmlkGAEgAigNEhgKBHR5cGUYAiACKA4yCi5tYXJrX3R5cGUSFQoGbWZsYWdzGAMgAigNQgXSPwIIARITCgRtYXNrGAQgAigNQgXSPwIIARIbCgxpZ25vcmVkX21hc2sYBSACKA1CBdI/AggBEhQKBXNfZGV2GAYgAigNQgXSPwIgARImCgJpZRgHIAEoCzIaLmZhbm90aWZ5X2lub2RlX21hcmtfZW50cnkSJgoCbWUYCCABKAsyGi5mYW5vdGlmeV9tb3VudF9tYXJrX2VudHJ5IqYBChNmYW5vdGlmeV9maWxlX2VudHJ5EgoKAmlkGAEgAigNEhQKBWZsYWdzGAIgAigNQgXSPwIIARIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIWCgdmYWZsYWdzGAQgAigNQgXSPwIIARIWCgdldmZsYWdzGAUgAigNQgXSPwIIARIiCgRtYXJrGAYgAygLMhQuZmFub3RpZnlfbWFya19lbnRyeSohCgltYXJrX3R5cGUSCQoFSU5PREUQARIJCgVNT1VOVBAC", [file_opts(), file_fh(), file_fown()]));
 
 /**
  * @generated from message inotify_wd_entry
@@ -61,10 +61,9 @@ export type inotify_wd_entry = Message<"inotify_wd_entry"> & {
 
 /**
  * Describes the message inotify_wd_entry.
- * Use `create(inotify_wd_entrySchema)` to create a new message.
+ * Use `create(inotify_wd_entrySchema())` to create a new message.
  */
-export const inotify_wd_entrySchema: GenMessage<inotify_wd_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 0);
+export const inotify_wd_entrySchema: () => GenMessage<inotify_wd_entry> = lazy(() => messageDesc(file_fsnotify(), 0));
 
 /**
  * @generated from message inotify_file_entry
@@ -93,10 +92,9 @@ export type inotify_file_entry = Message<"inotify_file_entry"> & {
 
 /**
  * Describes the message inotify_file_entry.
- * Use `create(inotify_file_entrySchema)` to create a new message.
+ * Use `create(inotify_file_entrySchema())` to create a new message.
  */
-export const inotify_file_entrySchema: GenMessage<inotify_file_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 1);
+export const inotify_file_entrySchema: () => GenMessage<inotify_file_entry> = lazy(() => messageDesc(file_fsnotify(), 1));
 
 /**
  * @generated from message fanotify_inode_mark_entry
@@ -115,10 +113,9 @@ export type fanotify_inode_mark_entry = Message<"fanotify_inode_mark_entry"> & {
 
 /**
  * Describes the message fanotify_inode_mark_entry.
- * Use `create(fanotify_inode_mark_entrySchema)` to create a new message.
+ * Use `create(fanotify_inode_mark_entrySchema())` to create a new message.
  */
-export const fanotify_inode_mark_entrySchema: GenMessage<fanotify_inode_mark_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 2);
+export const fanotify_inode_mark_entrySchema: () => GenMessage<fanotify_inode_mark_entry> = lazy(() => messageDesc(file_fsnotify(), 2));
 
 /**
  * @generated from message fanotify_mount_mark_entry
@@ -137,10 +134,9 @@ export type fanotify_mount_mark_entry = Message<"fanotify_mount_mark_entry"> & {
 
 /**
  * Describes the message fanotify_mount_mark_entry.
- * Use `create(fanotify_mount_mark_entrySchema)` to create a new message.
+ * Use `create(fanotify_mount_mark_entrySchema())` to create a new message.
  */
-export const fanotify_mount_mark_entrySchema: GenMessage<fanotify_mount_mark_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 3);
+export const fanotify_mount_mark_entrySchema: () => GenMessage<fanotify_mount_mark_entry> = lazy(() => messageDesc(file_fsnotify(), 3));
 
 /**
  * @generated from message fanotify_mark_entry
@@ -189,10 +185,9 @@ export type fanotify_mark_entry = Message<"fanotify_mark_entry"> & {
 
 /**
  * Describes the message fanotify_mark_entry.
- * Use `create(fanotify_mark_entrySchema)` to create a new message.
+ * Use `create(fanotify_mark_entrySchema())` to create a new message.
  */
-export const fanotify_mark_entrySchema: GenMessage<fanotify_mark_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 4);
+export const fanotify_mark_entrySchema: () => GenMessage<fanotify_mark_entry> = lazy(() => messageDesc(file_fsnotify(), 4));
 
 /**
  * @generated from message fanotify_file_entry
@@ -231,10 +226,9 @@ export type fanotify_file_entry = Message<"fanotify_file_entry"> & {
 
 /**
  * Describes the message fanotify_file_entry.
- * Use `create(fanotify_file_entrySchema)` to create a new message.
+ * Use `create(fanotify_file_entrySchema())` to create a new message.
  */
-export const fanotify_file_entrySchema: GenMessage<fanotify_file_entry> = /*@__PURE__*/
-  messageDesc(file_fsnotify, 5);
+export const fanotify_file_entrySchema: () => GenMessage<fanotify_file_entry> = lazy(() => messageDesc(file_fsnotify(), 5));
 
 /**
  * @generated from enum mark_type
@@ -259,6 +253,5 @@ export type mark_type = (typeof mark_type)[keyof typeof mark_type];
 /**
  * Describes the enum mark_type.
  */
-export const mark_typeSchema: GenEnum<mark_type> = /*@__PURE__*/
-  enumDesc(file_fsnotify, 0);
+export const mark_typeSchema: () => GenEnum<mark_type> = lazy(() => enumDesc(file_fsnotify(), 0));
 

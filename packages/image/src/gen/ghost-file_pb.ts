@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { timeval } from "./time_pb.ts";
 import { file_time } from "./time_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file ghost-file.proto.
  */
-export const file_ghost_file: GenFile = /*@__PURE__*/
-  fileDesc("ChBnaG9zdC1maWxlLnByb3RvItcBChBnaG9zdF9maWxlX2VudHJ5EgsKA3VpZBgBIAIoDRILCgNnaWQYAiACKA0SDAoEbW9kZRgDIAIoDRISCgNkZXYYBCABKA1CBdI/AiABEgsKA2lubxgFIAEoBBIVCgRyZGV2GAYgASgNQgfSPwQgASgBEhYKBGF0aW0YByABKAsyCC50aW1ldmFsEhYKBG10aW0YCCABKAsyCC50aW1ldmFsEg4KBmNodW5rcxgJIAEoCBIMCgRzaXplGAogASgEEhUKDXN5bWxua190YXJnZXQYCyABKAkiLQoRZ2hvc3RfY2h1bmtfZW50cnkSCwoDbGVuGAEgAigEEgsKA29mZhgCIAIoBA", [file_opts, file_time]);
+export const file_ghost_file: () => GenFile = lazy(() => fileDesc("ChBnaG9zdC1maWxlLnByb3RvItcBChBnaG9zdF9maWxlX2VudHJ5EgsKA3VpZBgBIAIoDRILCgNnaWQYAiACKA0SDAoEbW9kZRgDIAIoDRISCgNkZXYYBCABKA1CBdI/AiABEgsKA2lubxgFIAEoBBIVCgRyZGV2GAYgASgNQgfSPwQgASgBEhYKBGF0aW0YByABKAsyCC50aW1ldmFsEhYKBG10aW0YCCABKAsyCC50aW1ldmFsEg4KBmNodW5rcxgJIAEoCBIMCgRzaXplGAogASgEEhUKDXN5bWxua190YXJnZXQYCyABKAkiLQoRZ2hvc3RfY2h1bmtfZW50cnkSCwoDbGVuGAEgAigEEgsKA29mZhgCIAIoBA", [file_opts(), file_time()]));
 
 /**
  * @generated from message ghost_file_entry
@@ -81,10 +81,9 @@ export type ghost_file_entry = Message<"ghost_file_entry"> & {
 
 /**
  * Describes the message ghost_file_entry.
- * Use `create(ghost_file_entrySchema)` to create a new message.
+ * Use `create(ghost_file_entrySchema())` to create a new message.
  */
-export const ghost_file_entrySchema: GenMessage<ghost_file_entry> = /*@__PURE__*/
-  messageDesc(file_ghost_file, 0);
+export const ghost_file_entrySchema: () => GenMessage<ghost_file_entry> = lazy(() => messageDesc(file_ghost_file(), 0));
 
 /**
  * @generated from message ghost_chunk_entry
@@ -103,8 +102,7 @@ export type ghost_chunk_entry = Message<"ghost_chunk_entry"> & {
 
 /**
  * Describes the message ghost_chunk_entry.
- * Use `create(ghost_chunk_entrySchema)` to create a new message.
+ * Use `create(ghost_chunk_entrySchema())` to create a new message.
  */
-export const ghost_chunk_entrySchema: GenMessage<ghost_chunk_entry> = /*@__PURE__*/
-  messageDesc(file_ghost_file, 1);
+export const ghost_chunk_entrySchema: () => GenMessage<ghost_chunk_entry> = lazy(() => messageDesc(file_ghost_file(), 1));
 

@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { task_kobj_ids_entry } from "./core_pb.ts";
 import { file_core } from "./core_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file inventory.proto.
  */
-export const file_inventory: GenFile = /*@__PURE__*/
-  fileDesc("Cg9pbnZlbnRvcnkucHJvdG8iIAoNcGx1Z2luc19lbnRyeRIPCgdwbHVnaW5zGAwgAygJItwCCg9pbnZlbnRvcnlfZW50cnkSEwoLaW1nX3ZlcnNpb24YASACKA0SFQoNZmRpbmZvX3Blcl9pZBgCIAEoCBImCghyb290X2lkcxgDIAEoCzIULnRhc2tfa29ial9pZHNfZW50cnkSEQoJbnNfcGVyX2lkGAQgASgIEhMKC3Jvb3RfY2dfc2V0GAUgASgNEhkKB2xzbXR5cGUYBiABKA4yCC5sc210eXBlEhMKC2R1bXBfdXB0aW1lGAggASgEEhUKDXByZV9kdW1wX21vZGUYCSABKA0SEQoJdGNwX2Nsb3NlGAogASgIEhsKE25ldHdvcmtfbG9ja19tZXRob2QYCyABKA0SJQoNcGx1Z2luc19lbnRyeRgMIAEoCzIOLnBsdWdpbnNfZW50cnkSGAoQZHVtcF9jcml1X3J1bl9pZBgNIAEoCRIVCg1hbGxvd191cHJvYmVzGA4gASgIKjAKB2xzbXR5cGUSCgoGTk9fTFNNEAASCwoHU0VMSU5VWBABEgwKCEFQUEFSTU9SEAI", [file_core]);
+export const file_inventory: () => GenFile = lazy(() => fileDesc("Cg9pbnZlbnRvcnkucHJvdG8iIAoNcGx1Z2luc19lbnRyeRIPCgdwbHVnaW5zGAwgAygJItwCCg9pbnZlbnRvcnlfZW50cnkSEwoLaW1nX3ZlcnNpb24YASACKA0SFQoNZmRpbmZvX3Blcl9pZBgCIAEoCBImCghyb290X2lkcxgDIAEoCzIULnRhc2tfa29ial9pZHNfZW50cnkSEQoJbnNfcGVyX2lkGAQgASgIEhMKC3Jvb3RfY2dfc2V0GAUgASgNEhkKB2xzbXR5cGUYBiABKA4yCC5sc210eXBlEhMKC2R1bXBfdXB0aW1lGAggASgEEhUKDXByZV9kdW1wX21vZGUYCSABKA0SEQoJdGNwX2Nsb3NlGAogASgIEhsKE25ldHdvcmtfbG9ja19tZXRob2QYCyABKA0SJQoNcGx1Z2luc19lbnRyeRgMIAEoCzIOLnBsdWdpbnNfZW50cnkSGAoQZHVtcF9jcml1X3J1bl9pZBgNIAEoCRIVCg1hbGxvd191cHJvYmVzGA4gASgIKjAKB2xzbXR5cGUSCgoGTk9fTFNNEAASCwoHU0VMSU5VWBABEgwKCEFQUEFSTU9SEAI", [file_core()]));
 
 /**
  * It is not possible to distinguish between an empty repeated field
@@ -32,10 +32,9 @@ export type plugins_entry = Message<"plugins_entry"> & {
 
 /**
  * Describes the message plugins_entry.
- * Use `create(plugins_entrySchema)` to create a new message.
+ * Use `create(plugins_entrySchema())` to create a new message.
  */
-export const plugins_entrySchema: GenMessage<plugins_entry> = /*@__PURE__*/
-  messageDesc(file_inventory, 0);
+export const plugins_entrySchema: () => GenMessage<plugins_entry> = lazy(() => messageDesc(file_inventory(), 0));
 
 /**
  * @generated from message inventory_entry
@@ -113,10 +112,9 @@ export type inventory_entry = Message<"inventory_entry"> & {
 
 /**
  * Describes the message inventory_entry.
- * Use `create(inventory_entrySchema)` to create a new message.
+ * Use `create(inventory_entrySchema())` to create a new message.
  */
-export const inventory_entrySchema: GenMessage<inventory_entry> = /*@__PURE__*/
-  messageDesc(file_inventory, 1);
+export const inventory_entrySchema: () => GenMessage<inventory_entry> = lazy(() => messageDesc(file_inventory(), 1));
 
 /**
  * @generated from enum lsmtype
@@ -146,6 +144,5 @@ export type lsmtype = (typeof lsmtype)[keyof typeof lsmtype];
 /**
  * Describes the enum lsmtype.
  */
-export const lsmtypeSchema: GenEnum<lsmtype> = /*@__PURE__*/
-  enumDesc(file_inventory, 0);
+export const lsmtypeSchema: () => GenEnum<lsmtype> = lazy(() => enumDesc(file_inventory(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file ipc-desc.proto.
  */
-export const file_ipc_desc: GenFile = /*@__PURE__*/
-  fileDesc("Cg5pcGMtZGVzYy5wcm90byJtCg5pcGNfZGVzY19lbnRyeRILCgNrZXkYASACKA0SCwoDdWlkGAIgAigNEgsKA2dpZBgDIAIoDRIMCgRjdWlkGAQgAigNEgwKBGNnaWQYBSACKA0SDAoEbW9kZRgGIAIoDRIKCgJpZBgHIAIoDQ");
+export const file_ipc_desc: () => GenFile = lazy(() => fileDesc("Cg5pcGMtZGVzYy5wcm90byJtCg5pcGNfZGVzY19lbnRyeRILCgNrZXkYASACKA0SCwoDdWlkGAIgAigNEgsKA2dpZBgDIAIoDRIMCgRjdWlkGAQgAigNEgwKBGNnaWQYBSACKA0SDAoEbW9kZRgGIAIoDRIKCgJpZBgHIAIoDQ"));
 
 /**
  * @generated from message ipc_desc_entry
@@ -56,8 +56,7 @@ export type ipc_desc_entry = Message<"ipc_desc_entry"> & {
 
 /**
  * Describes the message ipc_desc_entry.
- * Use `create(ipc_desc_entrySchema)` to create a new message.
+ * Use `create(ipc_desc_entrySchema())` to create a new message.
  */
-export const ipc_desc_entrySchema: GenMessage<ipc_desc_entry> = /*@__PURE__*/
-  messageDesc(file_ipc_desc, 0);
+export const ipc_desc_entrySchema: () => GenMessage<ipc_desc_entry> = lazy(() => messageDesc(file_ipc_desc(), 0));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { ipc_desc_entry } from "./ipc-desc_pb.ts";
 import { file_ipc_desc } from "./ipc-desc_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file ipc-msg.proto.
  */
-export const file_ipc_msg: GenFile = /*@__PURE__*/
-  fileDesc("Cg1pcGMtbXNnLnByb3RvIicKB2lwY19tc2cSDQoFbXR5cGUYASACKAQSDQoFbXNpemUYAiACKA0iTAoNaXBjX21zZ19lbnRyeRIdCgRkZXNjGAEgAigLMg8uaXBjX2Rlc2NfZW50cnkSDgoGcWJ5dGVzGAIgAigNEgwKBHFudW0YAyACKA0", [file_ipc_desc]);
+export const file_ipc_msg: () => GenFile = lazy(() => fileDesc("Cg1pcGMtbXNnLnByb3RvIicKB2lwY19tc2cSDQoFbXR5cGUYASACKAQSDQoFbXNpemUYAiACKA0iTAoNaXBjX21zZ19lbnRyeRIdCgRkZXNjGAEgAigLMg8uaXBjX2Rlc2NfZW50cnkSDgoGcWJ5dGVzGAIgAigNEgwKBHFudW0YAyACKA0", [file_ipc_desc()]));
 
 /**
  * @generated from message ipc_msg
@@ -33,10 +33,9 @@ export type ipc_msg = Message<"ipc_msg"> & {
 
 /**
  * Describes the message ipc_msg.
- * Use `create(ipc_msgSchema)` to create a new message.
+ * Use `create(ipc_msgSchema())` to create a new message.
  */
-export const ipc_msgSchema: GenMessage<ipc_msg> = /*@__PURE__*/
-  messageDesc(file_ipc_msg, 0);
+export const ipc_msgSchema: () => GenMessage<ipc_msg> = lazy(() => messageDesc(file_ipc_msg(), 0));
 
 /**
  * @generated from message ipc_msg_entry
@@ -60,8 +59,7 @@ export type ipc_msg_entry = Message<"ipc_msg_entry"> & {
 
 /**
  * Describes the message ipc_msg_entry.
- * Use `create(ipc_msg_entrySchema)` to create a new message.
+ * Use `create(ipc_msg_entrySchema())` to create a new message.
  */
-export const ipc_msg_entrySchema: GenMessage<ipc_msg_entry> = /*@__PURE__*/
-  messageDesc(file_ipc_msg, 1);
+export const ipc_msg_entrySchema: () => GenMessage<ipc_msg_entry> = lazy(() => messageDesc(file_ipc_msg(), 1));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { ipc_desc_entry } from "./ipc-desc_pb.ts";
 import { file_ipc_desc } from "./ipc-desc_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file ipc-sem.proto.
  */
-export const file_ipc_sem: GenFile = /*@__PURE__*/
-  fileDesc("Cg1pcGMtc2VtLnByb3RvIj0KDWlwY19zZW1fZW50cnkSHQoEZGVzYxgBIAIoCzIPLmlwY19kZXNjX2VudHJ5Eg0KBW5zZW1zGAIgAigN", [file_ipc_desc]);
+export const file_ipc_sem: () => GenFile = lazy(() => fileDesc("Cg1pcGMtc2VtLnByb3RvIj0KDWlwY19zZW1fZW50cnkSHQoEZGVzYxgBIAIoCzIPLmlwY19kZXNjX2VudHJ5Eg0KBW5zZW1zGAIgAigN", [file_ipc_desc()]));
 
 /**
  * @generated from message ipc_sem_entry
@@ -33,8 +33,7 @@ export type ipc_sem_entry = Message<"ipc_sem_entry"> & {
 
 /**
  * Describes the message ipc_sem_entry.
- * Use `create(ipc_sem_entrySchema)` to create a new message.
+ * Use `create(ipc_sem_entrySchema())` to create a new message.
  */
-export const ipc_sem_entrySchema: GenMessage<ipc_sem_entry> = /*@__PURE__*/
-  messageDesc(file_ipc_sem, 0);
+export const ipc_sem_entrySchema: () => GenMessage<ipc_sem_entry> = lazy(() => messageDesc(file_ipc_sem(), 0));
 

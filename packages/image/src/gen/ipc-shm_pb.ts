@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { ipc_desc_entry } from "./ipc-desc_pb.ts";
 import { file_ipc_desc } from "./ipc-desc_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file ipc-shm.proto.
  */
-export const file_ipc_shm: GenFile = /*@__PURE__*/
-  fileDesc("Cg1pcGMtc2htLnByb3RvImcKDWlwY19zaG1fZW50cnkSHQoEZGVzYxgBIAIoCzIPLmlwY19kZXNjX2VudHJ5EgwKBHNpemUYAiACKAQSEwoLaW5fcGFnZW1hcHMYAyABKAgSFAoMaHVnZXRsYl9mbGFnGAQgASgN", [file_ipc_desc]);
+export const file_ipc_shm: () => GenFile = lazy(() => fileDesc("Cg1pcGMtc2htLnByb3RvImcKDWlwY19zaG1fZW50cnkSHQoEZGVzYxgBIAIoCzIPLmlwY19kZXNjX2VudHJ5EgwKBHNpemUYAiACKAQSEwoLaW5fcGFnZW1hcHMYAyABKAgSFAoMaHVnZXRsYl9mbGFnGAQgASgN", [file_ipc_desc()]));
 
 /**
  * @generated from message ipc_shm_entry
@@ -43,8 +43,7 @@ export type ipc_shm_entry = Message<"ipc_shm_entry"> & {
 
 /**
  * Describes the message ipc_shm_entry.
- * Use `create(ipc_shm_entrySchema)` to create a new message.
+ * Use `create(ipc_shm_entrySchema())` to create a new message.
  */
-export const ipc_shm_entrySchema: GenMessage<ipc_shm_entry> = /*@__PURE__*/
-  messageDesc(file_ipc_shm, 0);
+export const ipc_shm_entrySchema: () => GenMessage<ipc_shm_entry> = lazy(() => messageDesc(file_ipc_shm(), 0));
 

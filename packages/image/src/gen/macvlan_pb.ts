@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file macvlan.proto.
  */
-export const file_macvlan: GenFile = /*@__PURE__*/
-  fileDesc("Cg1tYWN2bGFuLnByb3RvIjEKEm1hY3ZsYW5fbGlua19lbnRyeRIMCgRtb2RlGAEgAigNEg0KBWZsYWdzGAIgASgN");
+export const file_macvlan: () => GenFile = lazy(() => fileDesc("Cg1tYWN2bGFuLnByb3RvIjEKEm1hY3ZsYW5fbGlua19lbnRyeRIMCgRtb2RlGAEgAigNEg0KBWZsYWdzGAIgASgN"));
 
 /**
  * @generated from message macvlan_link_entry
@@ -31,8 +31,7 @@ export type macvlan_link_entry = Message<"macvlan_link_entry"> & {
 
 /**
  * Describes the message macvlan_link_entry.
- * Use `create(macvlan_link_entrySchema)` to create a new message.
+ * Use `create(macvlan_link_entrySchema())` to create a new message.
  */
-export const macvlan_link_entrySchema: GenMessage<macvlan_link_entry> = /*@__PURE__*/
-  messageDesc(file_macvlan, 0);
+export const macvlan_link_entrySchema: () => GenMessage<macvlan_link_entry> = lazy(() => messageDesc(file_macvlan(), 0));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file memfd.proto.
  */
-export const file_memfd: GenFile = /*@__PURE__*/
-  fileDesc("CgttZW1mZC5wcm90byJ5ChBtZW1mZF9maWxlX2VudHJ5EgoKAmlkGAEgAigNEh8KBWZsYWdzGAIgAigNQhDSPw0aC3JmaWxlLmZsYWdzEgsKA3BvcxgDIAIoBBIZCgRmb3duGAQgAigLMgsuZm93bl9lbnRyeRIQCghpbm9kZV9pZBgFIAIoDSKvAQoRbWVtZmRfaW5vZGVfZW50cnkSDAoEbmFtZRgBIAIoCRILCgN1aWQYAiACKA0SCwoDZ2lkGAMgAigNEgwKBHNpemUYBCACKAQSDQoFc2htaWQYBSACKA0SHwoFc2VhbHMYBiACKA1CENI/DRoLc2VhbHMuZmxhZ3MSEAoIaW5vZGVfaWQYByACKAQSFAoMaHVnZXRsYl9mbGFnGAggASgNEgwKBG1vZGUYCSABKA0", [file_opts, file_fown]);
+export const file_memfd: () => GenFile = lazy(() => fileDesc("CgttZW1mZC5wcm90byJ5ChBtZW1mZF9maWxlX2VudHJ5EgoKAmlkGAEgAigNEh8KBWZsYWdzGAIgAigNQhDSPw0aC3JmaWxlLmZsYWdzEgsKA3BvcxgDIAIoBBIZCgRmb3duGAQgAigLMgsuZm93bl9lbnRyeRIQCghpbm9kZV9pZBgFIAIoDSKvAQoRbWVtZmRfaW5vZGVfZW50cnkSDAoEbmFtZRgBIAIoCRILCgN1aWQYAiACKA0SCwoDZ2lkGAMgAigNEgwKBHNpemUYBCACKAQSDQoFc2htaWQYBSACKA0SHwoFc2VhbHMYBiACKA1CENI/DRoLc2VhbHMuZmxhZ3MSEAoIaW5vZGVfaWQYByACKAQSFAoMaHVnZXRsYl9mbGFnGAggASgNEgwKBG1vZGUYCSABKA0", [file_opts(), file_fown()]));
 
 /**
  * @generated from message memfd_file_entry
@@ -49,10 +49,9 @@ export type memfd_file_entry = Message<"memfd_file_entry"> & {
 
 /**
  * Describes the message memfd_file_entry.
- * Use `create(memfd_file_entrySchema)` to create a new message.
+ * Use `create(memfd_file_entrySchema())` to create a new message.
  */
-export const memfd_file_entrySchema: GenMessage<memfd_file_entry> = /*@__PURE__*/
-  messageDesc(file_memfd, 0);
+export const memfd_file_entrySchema: () => GenMessage<memfd_file_entry> = lazy(() => messageDesc(file_memfd(), 0));
 
 /**
  * @generated from message memfd_inode_entry
@@ -106,8 +105,7 @@ export type memfd_inode_entry = Message<"memfd_inode_entry"> & {
 
 /**
  * Describes the message memfd_inode_entry.
- * Use `create(memfd_inode_entrySchema)` to create a new message.
+ * Use `create(memfd_inode_entrySchema())` to create a new message.
  */
-export const memfd_inode_entrySchema: GenMessage<memfd_inode_entry> = /*@__PURE__*/
-  messageDesc(file_memfd, 1);
+export const memfd_inode_entrySchema: () => GenMessage<memfd_inode_entry> = lazy(() => messageDesc(file_memfd(), 1));
 

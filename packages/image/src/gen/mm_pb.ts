@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { vma_entry } from "./vma_pb.ts";
 import { file_vma } from "./vma_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file mm.proto.
  */
-export const file_mm: GenFile = /*@__PURE__*/
-  fileDesc("CghtbS5wcm90byI+Cg5haW9fcmluZ19lbnRyeRIKCgJpZBgBIAIoBBIOCgZucl9yZXEYAiACKA0SEAoIcmluZ19sZW4YAyACKA0izgMKCG1tX2VudHJ5EhwKDW1tX3N0YXJ0X2NvZGUYASACKARCBdI/AggBEhoKC21tX2VuZF9jb2RlGAIgAigEQgXSPwIIARIcCg1tbV9zdGFydF9kYXRhGAMgAigEQgXSPwIIARIaCgttbV9lbmRfZGF0YRgEIAIoBEIF0j8CCAESHQoObW1fc3RhcnRfc3RhY2sYBSACKARCBdI/AggBEhsKDG1tX3N0YXJ0X2JyaxgGIAIoBEIF0j8CCAESFQoGbW1fYnJrGAcgAigEQgXSPwIIARIbCgxtbV9hcmdfc3RhcnQYCCACKARCBdI/AggBEhkKCm1tX2FyZ19lbmQYCSACKARCBdI/AggBEhsKDG1tX2Vudl9zdGFydBgKIAIoBEIF0j8CCAESGQoKbW1fZW52X2VuZBgLIAIoBEIF0j8CCAESEwoLZXhlX2ZpbGVfaWQYDCACKA0SFQoNbW1fc2F2ZWRfYXV4dhgNIAMoBBIYCgR2bWFzGA4gAygLMgoudm1hX2VudHJ5EhAKCGR1bXBhYmxlGA8gASgFEh0KBGFpb3MYECADKAsyDy5haW9fcmluZ19lbnRyeRIUCgx0aHBfZGlzYWJsZWQYESABKAg", [file_opts, file_vma]);
+export const file_mm: () => GenFile = lazy(() => fileDesc("CghtbS5wcm90byI+Cg5haW9fcmluZ19lbnRyeRIKCgJpZBgBIAIoBBIOCgZucl9yZXEYAiACKA0SEAoIcmluZ19sZW4YAyACKA0izgMKCG1tX2VudHJ5EhwKDW1tX3N0YXJ0X2NvZGUYASACKARCBdI/AggBEhoKC21tX2VuZF9jb2RlGAIgAigEQgXSPwIIARIcCg1tbV9zdGFydF9kYXRhGAMgAigEQgXSPwIIARIaCgttbV9lbmRfZGF0YRgEIAIoBEIF0j8CCAESHQoObW1fc3RhcnRfc3RhY2sYBSACKARCBdI/AggBEhsKDG1tX3N0YXJ0X2JyaxgGIAIoBEIF0j8CCAESFQoGbW1fYnJrGAcgAigEQgXSPwIIARIbCgxtbV9hcmdfc3RhcnQYCCACKARCBdI/AggBEhkKCm1tX2FyZ19lbmQYCSACKARCBdI/AggBEhsKDG1tX2Vudl9zdGFydBgKIAIoBEIF0j8CCAESGQoKbW1fZW52X2VuZBgLIAIoBEIF0j8CCAESEwoLZXhlX2ZpbGVfaWQYDCACKA0SFQoNbW1fc2F2ZWRfYXV4dhgNIAMoBBIYCgR2bWFzGA4gAygLMgoudm1hX2VudHJ5EhAKCGR1bXBhYmxlGA8gASgFEh0KBGFpb3MYECADKAsyDy5haW9fcmluZ19lbnRyeRIUCgx0aHBfZGlzYWJsZWQYESABKAg", [file_opts(), file_vma()]));
 
 /**
  * @generated from message aio_ring_entry
@@ -39,10 +39,9 @@ export type aio_ring_entry = Message<"aio_ring_entry"> & {
 
 /**
  * Describes the message aio_ring_entry.
- * Use `create(aio_ring_entrySchema)` to create a new message.
+ * Use `create(aio_ring_entrySchema())` to create a new message.
  */
-export const aio_ring_entrySchema: GenMessage<aio_ring_entry> = /*@__PURE__*/
-  messageDesc(file_mm, 0);
+export const aio_ring_entrySchema: () => GenMessage<aio_ring_entry> = lazy(() => messageDesc(file_mm(), 0));
 
 /**
  * @generated from message mm_entry
@@ -136,8 +135,7 @@ export type mm_entry = Message<"mm_entry"> & {
 
 /**
  * Describes the message mm_entry.
- * Use `create(mm_entrySchema)` to create a new message.
+ * Use `create(mm_entrySchema())` to create a new message.
  */
-export const mm_entrySchema: GenMessage<mm_entry> = /*@__PURE__*/
-  messageDesc(file_mm, 1);
+export const mm_entrySchema: () => GenMessage<mm_entry> = lazy(() => messageDesc(file_mm(), 1));
 

@@ -6,14 +6,14 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file mnt.proto.
  */
-export const file_mnt: GenFile = /*@__PURE__*/
-  fileDesc("CgltbnQucHJvdG8i5wIKCW1udF9lbnRyeRIOCgZmc3R5cGUYASACKA0SDgoGbW50X2lkGAIgAigNEhcKCHJvb3RfZGV2GAMgAigNQgXSPwIgARIVCg1wYXJlbnRfbW50X2lkGAQgAigNEhQKBWZsYWdzGAUgAigNQgXSPwIIARIMCgRyb290GAYgAigJEhIKCm1vdW50cG9pbnQYByACKAkSDgoGc291cmNlGAggAigJEg8KB29wdGlvbnMYCSACKAkSEQoJc2hhcmVkX2lkGAogASgNEhEKCW1hc3Rlcl9pZBgLIAEoDRITCgt3aXRoX3BsdWdpbhgMIAEoCBIRCglleHRfbW91bnQYDSABKAgSDgoGZnNuYW1lGA4gASgJEhgKEGludGVybmFsX3NoYXJpbmcYDyABKAgSDwoHZGVsZXRlZBgQIAEoCBIXCghzYl9mbGFncxgRIAEoDUIF0j8CCAESDwoHZXh0X2tleRgSIAEoCSqQAgoGZnN0eXBlEg8KC1VOU1VQUE9SVEVEEAASCAoEUFJPQxABEgkKBVNZU0ZTEAISDAoIREVWVE1QRlMQAxIPCgtCSU5GTVRfTUlTQxAEEgkKBVRNUEZTEAUSCgoGREVWUFRTEAYSCQoFU0lNRlMQBxIKCgZQU1RPUkUQCBIOCgpTRUNVUklUWUZTEAkSCwoHRlVTRUNUTBAKEgsKB0RFQlVHRlMQCxIKCgZDR1JPVVAQDBIICgRBVUZTEA0SCgoGTVFVRVVFEA4SCAoERlVTRRAPEggKBEFVVE8QEBINCglPVkVSTEFZRlMQERIKCgZBVVRPRlMQEhILCgdUUkFDRUZTEBMSCwoHQ0dST1VQMhAX", [file_opts]);
+export const file_mnt: () => GenFile = lazy(() => fileDesc("CgltbnQucHJvdG8i5wIKCW1udF9lbnRyeRIOCgZmc3R5cGUYASACKA0SDgoGbW50X2lkGAIgAigNEhcKCHJvb3RfZGV2GAMgAigNQgXSPwIgARIVCg1wYXJlbnRfbW50X2lkGAQgAigNEhQKBWZsYWdzGAUgAigNQgXSPwIIARIMCgRyb290GAYgAigJEhIKCm1vdW50cG9pbnQYByACKAkSDgoGc291cmNlGAggAigJEg8KB29wdGlvbnMYCSACKAkSEQoJc2hhcmVkX2lkGAogASgNEhEKCW1hc3Rlcl9pZBgLIAEoDRITCgt3aXRoX3BsdWdpbhgMIAEoCBIRCglleHRfbW91bnQYDSABKAgSDgoGZnNuYW1lGA4gASgJEhgKEGludGVybmFsX3NoYXJpbmcYDyABKAgSDwoHZGVsZXRlZBgQIAEoCBIXCghzYl9mbGFncxgRIAEoDUIF0j8CCAESDwoHZXh0X2tleRgSIAEoCSqQAgoGZnN0eXBlEg8KC1VOU1VQUE9SVEVEEAASCAoEUFJPQxABEgkKBVNZU0ZTEAISDAoIREVWVE1QRlMQAxIPCgtCSU5GTVRfTUlTQxAEEgkKBVRNUEZTEAUSCgoGREVWUFRTEAYSCQoFU0lNRlMQBxIKCgZQU1RPUkUQCBIOCgpTRUNVUklUWUZTEAkSCwoHRlVTRUNUTBAKEgsKB0RFQlVHRlMQCxIKCgZDR1JPVVAQDBIICgRBVUZTEA0SCgoGTVFVRVVFEA4SCAoERlVTRRAPEggKBEFVVE8QEBINCglPVkVSTEFZRlMQERIKCgZBVVRPRlMQEhILCgdUUkFDRUZTEBMSCwoHQ0dST1VQMhAX", [file_opts()]));
 
 /**
  * @generated from message mnt_entry
@@ -114,10 +114,9 @@ export type mnt_entry = Message<"mnt_entry"> & {
 
 /**
  * Describes the message mnt_entry.
- * Use `create(mnt_entrySchema)` to create a new message.
+ * Use `create(mnt_entrySchema())` to create a new message.
  */
-export const mnt_entrySchema: GenMessage<mnt_entry> = /*@__PURE__*/
-  messageDesc(file_mnt, 0);
+export const mnt_entrySchema: () => GenMessage<mnt_entry> = lazy(() => messageDesc(file_mnt(), 0));
 
 /**
  * @generated from enum fstype
@@ -237,6 +236,5 @@ export type fstype = (typeof fstype)[keyof typeof fstype];
 /**
  * Describes the enum fstype.
  */
-export const fstypeSchema: GenEnum<fstype> = /*@__PURE__*/
-  enumDesc(file_mnt, 0);
+export const fstypeSchema: () => GenEnum<fstype> = lazy(() => enumDesc(file_mnt(), 0));
 

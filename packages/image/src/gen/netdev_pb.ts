@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { macvlan_link_entry } from "./macvlan_pb.ts";
 import { file_macvlan } from "./macvlan_pb.ts";
 import { file_opts } from "./opts_pb.ts";
@@ -20,8 +21,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file netdev.proto.
  */
-export const file_netdev: GenFile = /*@__PURE__*/
-  fileDesc("CgxuZXRkZXYucHJvdG8i3QIKEG5ldF9kZXZpY2VfZW50cnkSFgoEdHlwZRgBIAIoDjIILm5kX3R5cGUSDwoHaWZpbmRleBgCIAIoDRILCgNtdHUYAyACKA0SFAoFZmxhZ3MYBCACKA1CBdI/AggBEgwKBG5hbWUYBSACKAkSHAoDdHVuGAYgASgLMg8udHVuX2xpbmtfZW50cnkSDwoHYWRkcmVzcxgHIAEoDBIMCgRjb25mGAggAygFEhwKBWNvbmY0GAkgAygLMg0uc3lzY3RsX2VudHJ5EhwKBWNvbmY2GAogAygLMg0uc3lzY3RsX2VudHJ5EiQKB21hY3ZsYW4YCyABKAsyEy5tYWN2bGFuX2xpbmtfZW50cnkSFAoMcGVlcl9pZmluZGV4GAwgASgNEhEKCXBlZXJfbnNpZBgNIAEoDRIOCgZtYXN0ZXIYDiABKA0SFwoDc2l0GA8gASgLMgouc2l0X2VudHJ5IjcKCG5ldG5zX2lkEhQKDHRhcmdldF9uc19pZBgBIAIoDRIVCg1uZXRuc2lkX3ZhbHVlGAIgAigFIqoCCgtuZXRuc19lbnRyeRIQCghkZWZfY29uZhgBIAMoBRIQCghhbGxfY29uZhgCIAMoBRIgCglkZWZfY29uZjQYAyADKAsyDS5zeXNjdGxfZW50cnkSIAoJYWxsX2NvbmY0GAQgAygLMg0uc3lzY3RsX2VudHJ5EiAKCWRlZl9jb25mNhgFIAMoCzINLnN5c2N0bF9lbnRyeRIgCglhbGxfY29uZjYYBiADKAsyDS5zeXNjdGxfZW50cnkSGAoFbnNpZHMYByADKAsyCS5uZXRuc19pZBIPCgdleHRfa2V5GAggASgJEiAKCXVuaXhfY29uZhgJIAMoCzINLnN5c2N0bF9lbnRyeRIiCgtpcHY0X3N5c2N0bBgKIAMoCzINLnN5c2N0bF9lbnRyeSpkCgduZF90eXBlEgwKCExPT1BCQUNLEAESCAoEVkVUSBACEgcKA1RVThADEgsKB0VYVExJTksQBBIJCgVWRU5FVBAFEgoKBkJSSURHRRAGEgsKB01BQ1ZMQU4QBxIHCgNTSVQQCA", [file_macvlan, file_opts, file_tun, file_sysctl, file_sit]);
+export const file_netdev: () => GenFile = lazy(() => fileDesc("CgxuZXRkZXYucHJvdG8i3QIKEG5ldF9kZXZpY2VfZW50cnkSFgoEdHlwZRgBIAIoDjIILm5kX3R5cGUSDwoHaWZpbmRleBgCIAIoDRILCgNtdHUYAyACKA0SFAoFZmxhZ3MYBCACKA1CBdI/AggBEgwKBG5hbWUYBSACKAkSHAoDdHVuGAYgASgLMg8udHVuX2xpbmtfZW50cnkSDwoHYWRkcmVzcxgHIAEoDBIMCgRjb25mGAggAygFEhwKBWNvbmY0GAkgAygLMg0uc3lzY3RsX2VudHJ5EhwKBWNvbmY2GAogAygLMg0uc3lzY3RsX2VudHJ5EiQKB21hY3ZsYW4YCyABKAsyEy5tYWN2bGFuX2xpbmtfZW50cnkSFAoMcGVlcl9pZmluZGV4GAwgASgNEhEKCXBlZXJfbnNpZBgNIAEoDRIOCgZtYXN0ZXIYDiABKA0SFwoDc2l0GA8gASgLMgouc2l0X2VudHJ5IjcKCG5ldG5zX2lkEhQKDHRhcmdldF9uc19pZBgBIAIoDRIVCg1uZXRuc2lkX3ZhbHVlGAIgAigFIqoCCgtuZXRuc19lbnRyeRIQCghkZWZfY29uZhgBIAMoBRIQCghhbGxfY29uZhgCIAMoBRIgCglkZWZfY29uZjQYAyADKAsyDS5zeXNjdGxfZW50cnkSIAoJYWxsX2NvbmY0GAQgAygLMg0uc3lzY3RsX2VudHJ5EiAKCWRlZl9jb25mNhgFIAMoCzINLnN5c2N0bF9lbnRyeRIgCglhbGxfY29uZjYYBiADKAsyDS5zeXNjdGxfZW50cnkSGAoFbnNpZHMYByADKAsyCS5uZXRuc19pZBIPCgdleHRfa2V5GAggASgJEiAKCXVuaXhfY29uZhgJIAMoCzINLnN5c2N0bF9lbnRyeRIiCgtpcHY0X3N5c2N0bBgKIAMoCzINLnN5c2N0bF9lbnRyeSpkCgduZF90eXBlEgwKCExPT1BCQUNLEAESCAoEVkVUSBACEgcKA1RVThADEgsKB0VYVExJTksQBBIJCgVWRU5FVBAFEgoKBkJSSURHRRAGEgsKB01BQ1ZMQU4QBxIHCgNTSVQQCA", [file_macvlan(), file_opts(), file_tun(), file_sysctl(), file_sit()]));
 
 /**
  * @generated from message net_device_entry
@@ -105,10 +105,9 @@ export type net_device_entry = Message<"net_device_entry"> & {
 
 /**
  * Describes the message net_device_entry.
- * Use `create(net_device_entrySchema)` to create a new message.
+ * Use `create(net_device_entrySchema())` to create a new message.
  */
-export const net_device_entrySchema: GenMessage<net_device_entry> = /*@__PURE__*/
-  messageDesc(file_netdev, 0);
+export const net_device_entrySchema: () => GenMessage<net_device_entry> = lazy(() => messageDesc(file_netdev(), 0));
 
 /**
  * @generated from message netns_id
@@ -134,10 +133,9 @@ export type netns_id = Message<"netns_id"> & {
 
 /**
  * Describes the message netns_id.
- * Use `create(netns_idSchema)` to create a new message.
+ * Use `create(netns_idSchema())` to create a new message.
  */
-export const netns_idSchema: GenMessage<netns_id> = /*@__PURE__*/
-  messageDesc(file_netdev, 1);
+export const netns_idSchema: () => GenMessage<netns_id> = lazy(() => messageDesc(file_netdev(), 1));
 
 /**
  * @generated from message netns_entry
@@ -196,10 +194,9 @@ export type netns_entry = Message<"netns_entry"> & {
 
 /**
  * Describes the message netns_entry.
- * Use `create(netns_entrySchema)` to create a new message.
+ * Use `create(netns_entrySchema())` to create a new message.
  */
-export const netns_entrySchema: GenMessage<netns_entry> = /*@__PURE__*/
-  messageDesc(file_netdev, 2);
+export const netns_entrySchema: () => GenMessage<netns_entry> = lazy(() => messageDesc(file_netdev(), 2));
 
 /**
  * @generated from enum nd_type
@@ -262,6 +259,5 @@ export type nd_type = (typeof nd_type)[keyof typeof nd_type];
 /**
  * Describes the enum nd_type.
  */
-export const nd_typeSchema: GenEnum<nd_type> = /*@__PURE__*/
-  enumDesc(file_netdev, 0);
+export const nd_typeSchema: () => GenEnum<nd_type> = lazy(() => enumDesc(file_netdev(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file ns.proto.
  */
-export const file_ns: GenFile = /*@__PURE__*/
-  fileDesc("Cghucy5wcm90byJLCg1uc19maWxlX2VudHJ5EgoKAmlkGAEgAigNEg0KBW5zX2lkGAIgAigNEhAKCG5zX2NmbGFnGAMgAigNEg0KBWZsYWdzGAQgAigN");
+export const file_ns: () => GenFile = lazy(() => fileDesc("Cghucy5wcm90byJLCg1uc19maWxlX2VudHJ5EgoKAmlkGAEgAigNEg0KBW5zX2lkGAIgAigNEhAKCG5zX2NmbGFnGAMgAigNEg0KBWZsYWdzGAQgAigN"));
 
 /**
  * @generated from message ns_file_entry
@@ -41,8 +41,7 @@ export type ns_file_entry = Message<"ns_file_entry"> & {
 
 /**
  * Describes the message ns_file_entry.
- * Use `create(ns_file_entrySchema)` to create a new message.
+ * Use `create(ns_file_entrySchema())` to create a new message.
  */
-export const ns_file_entrySchema: GenMessage<ns_file_entry> = /*@__PURE__*/
-  messageDesc(file_ns, 0);
+export const ns_file_entrySchema: () => GenMessage<ns_file_entry> = lazy(() => messageDesc(file_ns(), 0));
 

@@ -6,6 +6,7 @@
 
 import type { GenExtension, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { extDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { FieldOptions } from "@bufbuild/protobuf/wkt";
 import { file_google_protobuf_descriptor } from "@bufbuild/protobuf/wkt";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file opts.proto.
  */
-export const file_opts: GenFile = /*@__PURE__*/
-  fileDesc("CgpvcHRzLnByb3RvIm0KCUNSSVVfT3B0cxILCgNoZXgYASABKAgSDQoFaXBhZGQYAiABKAgSDQoFZmxhZ3MYAyABKAkSCwoDZGV2GAQgASgIEgwKBG9kZXYYBSABKAgSDAoEZGljdBgGIAEoCRIMCgRjb252GAcgASgJOj4KBGNyaXUSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPoHIAEoCzIKLkNSSVVfT3B0c1IEY3JpdQ", [file_google_protobuf_descriptor]);
+export const file_opts: () => GenFile = lazy(() => fileDesc("CgpvcHRzLnByb3RvIm0KCUNSSVVfT3B0cxILCgNoZXgYASABKAgSDQoFaXBhZGQYAiABKAgSDQoFZmxhZ3MYAyABKAkSCwoDZGV2GAQgASgIEgwKBG9kZXYYBSABKAgSDAoEZGljdBgGIAEoCRIMCgRjb252GAcgASgJOj4KBGNyaXUSHS5nb29nbGUucHJvdG9idWYuRmllbGRPcHRpb25zGPoHIAEoCzIKLkNSSVVfT3B0c1IEY3JpdQ", [file_google_protobuf_descriptor]));
 
 /**
  * @generated from message CRIU_Opts
@@ -66,16 +66,14 @@ export type CRIU_Opts = Message<"CRIU_Opts"> & {
 
 /**
  * Describes the message CRIU_Opts.
- * Use `create(CRIU_OptsSchema)` to create a new message.
+ * Use `create(CRIU_OptsSchema())` to create a new message.
  */
-export const CRIU_OptsSchema: GenMessage<CRIU_Opts> = /*@__PURE__*/
-  messageDesc(file_opts, 0);
+export const CRIU_OptsSchema: () => GenMessage<CRIU_Opts> = lazy(() => messageDesc(file_opts(), 0));
 
 /**
  * Registered unique number to use for all kinds of custom options.
  *
  * @generated from extension: optional CRIU_Opts criu = 1018;
  */
-export const criu: GenExtension<FieldOptions, CRIU_Opts> = /*@__PURE__*/
-  extDesc(file_opts, 0);
+export const criu: () => GenExtension<FieldOptions, CRIU_Opts> = lazy(() => extDesc(file_opts(), 0));
 

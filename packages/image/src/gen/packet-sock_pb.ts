@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -16,8 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file packet-sock.proto.
  */
-export const file_packet_sock: GenFile = /*@__PURE__*/
-  fileDesc("ChFwYWNrZXQtc29jay5wcm90byI6Cg1wYWNrZXRfbWNsaXN0Eg0KBWluZGV4GAEgAigNEgwKBHR5cGUYAiACKA0SDAoEYWRkchgDIAIoDCKUAQoLcGFja2V0X3JpbmcSEgoKYmxvY2tfc2l6ZRgBIAIoDRIQCghibG9ja19uchgCIAIoDRISCgpmcmFtZV9zaXplGAMgAigNEhAKCGZyYW1lX25yGAQgAigNEhIKCnJldGlyZV90bW8YBSACKA0SEwoLc2l6ZW9mX3ByaXYYBiACKA0SEAoIZmVhdHVyZXMYByACKA0itgMKEXBhY2tldF9zb2NrX2VudHJ5EgoKAmlkGAEgAigNEgwKBHR5cGUYAiACKA0SEAoIcHJvdG9jb2wYAyACKA0SFAoFZmxhZ3MYBCACKA1CBdI/AggBEg8KB2lmaW5kZXgYBSACKA0SGQoEZm93bhgGIAIoCzILLmZvd25fZW50cnkSHAoEb3B0cxgHIAIoCzIOLnNrX29wdHNfZW50cnkSDwoHdmVyc2lvbhgIIAIoDRIPCgdyZXNlcnZlGAkgAigNEhAKCGF1eF9kYXRhGAogAigIEhAKCG9yaWdfZGV2GAsgAigIEhAKCHZuZXRfaGRyGAwgAigIEgwKBGxvc3MYDSACKAgSEQoJdGltZXN0YW1wGA4gAigNEhMKC2NvcHlfdGhyZXNoGA8gAigNEh4KBm1jbGlzdBgQIAMoCzIOLnBhY2tldF9tY2xpc3QSGgoGZmFub3V0GBEgASgNOgo0Mjk0OTY3Mjk1Eh0KB3J4X3JpbmcYEiABKAsyDC5wYWNrZXRfcmluZxIdCgd0eF9yaW5nGBMgASgLMgwucGFja2V0X3JpbmcSDQoFbnNfaWQYFCABKA0", [file_opts, file_fown, file_sk_opts]);
+export const file_packet_sock: () => GenFile = lazy(() => fileDesc("ChFwYWNrZXQtc29jay5wcm90byI6Cg1wYWNrZXRfbWNsaXN0Eg0KBWluZGV4GAEgAigNEgwKBHR5cGUYAiACKA0SDAoEYWRkchgDIAIoDCKUAQoLcGFja2V0X3JpbmcSEgoKYmxvY2tfc2l6ZRgBIAIoDRIQCghibG9ja19uchgCIAIoDRISCgpmcmFtZV9zaXplGAMgAigNEhAKCGZyYW1lX25yGAQgAigNEhIKCnJldGlyZV90bW8YBSACKA0SEwoLc2l6ZW9mX3ByaXYYBiACKA0SEAoIZmVhdHVyZXMYByACKA0itgMKEXBhY2tldF9zb2NrX2VudHJ5EgoKAmlkGAEgAigNEgwKBHR5cGUYAiACKA0SEAoIcHJvdG9jb2wYAyACKA0SFAoFZmxhZ3MYBCACKA1CBdI/AggBEg8KB2lmaW5kZXgYBSACKA0SGQoEZm93bhgGIAIoCzILLmZvd25fZW50cnkSHAoEb3B0cxgHIAIoCzIOLnNrX29wdHNfZW50cnkSDwoHdmVyc2lvbhgIIAIoDRIPCgdyZXNlcnZlGAkgAigNEhAKCGF1eF9kYXRhGAogAigIEhAKCG9yaWdfZGV2GAsgAigIEhAKCHZuZXRfaGRyGAwgAigIEgwKBGxvc3MYDSACKAgSEQoJdGltZXN0YW1wGA4gAigNEhMKC2NvcHlfdGhyZXNoGA8gAigNEh4KBm1jbGlzdBgQIAMoCzIOLnBhY2tldF9tY2xpc3QSGgoGZmFub3V0GBEgASgNOgo0Mjk0OTY3Mjk1Eh0KB3J4X3JpbmcYEiABKAsyDC5wYWNrZXRfcmluZxIdCgd0eF9yaW5nGBMgASgLMgwucGFja2V0X3JpbmcSDQoFbnNfaWQYFCABKA0", [file_opts(), file_fown(), file_sk_opts()]));
 
 /**
  * @generated from message packet_mclist
@@ -41,10 +41,9 @@ export type packet_mclist = Message<"packet_mclist"> & {
 
 /**
  * Describes the message packet_mclist.
- * Use `create(packet_mclistSchema)` to create a new message.
+ * Use `create(packet_mclistSchema())` to create a new message.
  */
-export const packet_mclistSchema: GenMessage<packet_mclist> = /*@__PURE__*/
-  messageDesc(file_packet_sock, 0);
+export const packet_mclistSchema: () => GenMessage<packet_mclist> = lazy(() => messageDesc(file_packet_sock(), 0));
 
 /**
  * @generated from message packet_ring
@@ -88,10 +87,9 @@ export type packet_ring = Message<"packet_ring"> & {
 
 /**
  * Describes the message packet_ring.
- * Use `create(packet_ringSchema)` to create a new message.
+ * Use `create(packet_ringSchema())` to create a new message.
  */
-export const packet_ringSchema: GenMessage<packet_ring> = /*@__PURE__*/
-  messageDesc(file_packet_sock, 1);
+export const packet_ringSchema: () => GenMessage<packet_ring> = lazy(() => messageDesc(file_packet_sock(), 1));
 
 /**
  * @generated from message packet_sock_entry
@@ -200,8 +198,7 @@ export type packet_sock_entry = Message<"packet_sock_entry"> & {
 
 /**
  * Describes the message packet_sock_entry.
- * Use `create(packet_sock_entrySchema)` to create a new message.
+ * Use `create(packet_sock_entrySchema())` to create a new message.
  */
-export const packet_sock_entrySchema: GenMessage<packet_sock_entry> = /*@__PURE__*/
-  messageDesc(file_packet_sock, 2);
+export const packet_sock_entrySchema: () => GenMessage<packet_sock_entry> = lazy(() => messageDesc(file_packet_sock(), 2));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pagemap.proto.
  */
-export const file_pagemap: GenFile = /*@__PURE__*/
-  fileDesc("Cg1wYWdlbWFwLnByb3RvIiAKDHBhZ2VtYXBfaGVhZBIQCghwYWdlc19pZBgBIAIoDSKDAQoNcGFnZW1hcF9lbnRyeRIUCgV2YWRkchgBIAIoBEIF0j8CCAESFwoPY29tcGF0X25yX3BhZ2VzGAIgAigNEhEKCWluX3BhcmVudBgDIAEoCBIeCgVmbGFncxgEIAEoDUIP0j8MGgpwbWFwLmZsYWdzEhAKCG5yX3BhZ2VzGAUgASgE", [file_opts]);
+export const file_pagemap: () => GenFile = lazy(() => fileDesc("Cg1wYWdlbWFwLnByb3RvIiAKDHBhZ2VtYXBfaGVhZBIQCghwYWdlc19pZBgBIAIoDSKDAQoNcGFnZW1hcF9lbnRyeRIUCgV2YWRkchgBIAIoBEIF0j8CCAESFwoPY29tcGF0X25yX3BhZ2VzGAIgAigNEhEKCWluX3BhcmVudBgDIAEoCBIeCgVmbGFncxgEIAEoDUIP0j8MGgpwbWFwLmZsYWdzEhAKCG5yX3BhZ2VzGAUgASgE", [file_opts()]));
 
 /**
  * @generated from message pagemap_head
@@ -27,10 +27,9 @@ export type pagemap_head = Message<"pagemap_head"> & {
 
 /**
  * Describes the message pagemap_head.
- * Use `create(pagemap_headSchema)` to create a new message.
+ * Use `create(pagemap_headSchema())` to create a new message.
  */
-export const pagemap_headSchema: GenMessage<pagemap_head> = /*@__PURE__*/
-  messageDesc(file_pagemap, 0);
+export const pagemap_headSchema: () => GenMessage<pagemap_head> = lazy(() => messageDesc(file_pagemap(), 0));
 
 /**
  * @generated from message pagemap_entry
@@ -64,8 +63,7 @@ export type pagemap_entry = Message<"pagemap_entry"> & {
 
 /**
  * Describes the message pagemap_entry.
- * Use `create(pagemap_entrySchema)` to create a new message.
+ * Use `create(pagemap_entrySchema())` to create a new message.
  */
-export const pagemap_entrySchema: GenMessage<pagemap_entry> = /*@__PURE__*/
-  messageDesc(file_pagemap, 1);
+export const pagemap_entrySchema: () => GenMessage<pagemap_entry> = lazy(() => messageDesc(file_pagemap(), 1));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
@@ -13,8 +14,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file pidfd.proto.
  */
-export const file_pidfd: GenFile = /*@__PURE__*/
-  fileDesc("CgtwaWRmZC5wcm90byJfCgtwaWRmZF9lbnRyeRIKCgJpZBgBIAIoDRILCgNpbm8YAiACKA0SDQoFZmxhZ3MYAyACKA0SDQoFbnNwaWQYBCACKAUSGQoEZm93bhgFIAIoCzILLmZvd25fZW50cnk", [file_fown]);
+export const file_pidfd: () => GenFile = lazy(() => fileDesc("CgtwaWRmZC5wcm90byJfCgtwaWRmZF9lbnRyeRIKCgJpZBgBIAIoDRILCgNpbm8YAiACKA0SDQoFZmxhZ3MYAyACKA0SDQoFbnNwaWQYBCACKAUSGQoEZm93bhgFIAIoCzILLmZvd25fZW50cnk", [file_fown()]));
 
 /**
  * @generated from message pidfd_entry
@@ -48,8 +48,7 @@ export type pidfd_entry = Message<"pidfd_entry"> & {
 
 /**
  * Describes the message pidfd_entry.
- * Use `create(pidfd_entrySchema)` to create a new message.
+ * Use `create(pidfd_entrySchema())` to create a new message.
  */
-export const pidfd_entrySchema: GenMessage<pidfd_entry> = /*@__PURE__*/
-  messageDesc(file_pidfd, 0);
+export const pidfd_entrySchema: () => GenMessage<pidfd_entry> = lazy(() => messageDesc(file_pidfd(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pidns.proto.
  */
-export const file_pidns: GenFile = /*@__PURE__*/
-  fileDesc("CgtwaWRucy5wcm90byIeCgtwaWRuc19lbnRyeRIPCgdleHRfa2V5GAEgASgJ");
+export const file_pidns: () => GenFile = lazy(() => fileDesc("CgtwaWRucy5wcm90byIeCgtwaWRuc19lbnRyeRIPCgdleHRfa2V5GAEgASgJ"));
 
 /**
  * @generated from message pidns_entry
@@ -26,8 +26,7 @@ export type pidns_entry = Message<"pidns_entry"> & {
 
 /**
  * Describes the message pidns_entry.
- * Use `create(pidns_entrySchema)` to create a new message.
+ * Use `create(pidns_entrySchema())` to create a new message.
  */
-export const pidns_entrySchema: GenMessage<pidns_entry> = /*@__PURE__*/
-  messageDesc(file_pidns, 0);
+export const pidns_entrySchema: () => GenMessage<pidns_entry> = lazy(() => messageDesc(file_pidns(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pipe-data.proto.
  */
-export const file_pipe_data: GenFile = /*@__PURE__*/
-  fileDesc("Cg9waXBlLWRhdGEucHJvdG8iPwoPcGlwZV9kYXRhX2VudHJ5Eg8KB3BpcGVfaWQYASACKA0SDQoFYnl0ZXMYAiACKA0SDAoEc2l6ZRgDIAEoDQ");
+export const file_pipe_data: () => GenFile = lazy(() => fileDesc("Cg9waXBlLWRhdGEucHJvdG8iPwoPcGlwZV9kYXRhX2VudHJ5Eg8KB3BpcGVfaWQYASACKA0SDQoFYnl0ZXMYAiACKA0SDAoEc2l6ZRgDIAEoDQ"));
 
 /**
  * @generated from message pipe_data_entry
@@ -36,8 +36,7 @@ export type pipe_data_entry = Message<"pipe_data_entry"> & {
 
 /**
  * Describes the message pipe_data_entry.
- * Use `create(pipe_data_entrySchema)` to create a new message.
+ * Use `create(pipe_data_entrySchema())` to create a new message.
  */
-export const pipe_data_entrySchema: GenMessage<pipe_data_entry> = /*@__PURE__*/
-  messageDesc(file_pipe_data, 0);
+export const pipe_data_entrySchema: () => GenMessage<pipe_data_entry> = lazy(() => messageDesc(file_pipe_data(), 0));
 

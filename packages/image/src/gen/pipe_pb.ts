@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file pipe.proto.
  */
-export const file_pipe: GenFile = /*@__PURE__*/
-  fileDesc("CgpwaXBlLnByb3RvIloKCnBpcGVfZW50cnkSCgoCaWQYASACKA0SDwoHcGlwZV9pZBgCIAIoDRIUCgVmbGFncxgDIAIoDUIF0j8CCAESGQoEZm93bhgEIAIoCzILLmZvd25fZW50cnk", [file_opts, file_fown]);
+export const file_pipe: () => GenFile = lazy(() => fileDesc("CgpwaXBlLnByb3RvIloKCnBpcGVfZW50cnkSCgoCaWQYASACKA0SDwoHcGlwZV9pZBgCIAIoDRIUCgVmbGFncxgDIAIoDUIF0j8CCAESGQoEZm93bhgEIAIoCzILLmZvd25fZW50cnk", [file_opts(), file_fown()]));
 
 /**
  * @generated from message pipe_entry
@@ -44,8 +44,7 @@ export type pipe_entry = Message<"pipe_entry"> & {
 
 /**
  * Describes the message pipe_entry.
- * Use `create(pipe_entrySchema)` to create a new message.
+ * Use `create(pipe_entrySchema())` to create a new message.
  */
-export const pipe_entrySchema: GenMessage<pipe_entry> = /*@__PURE__*/
-  messageDesc(file_pipe, 0);
+export const pipe_entrySchema: () => GenMessage<pipe_entry> = lazy(() => messageDesc(file_pipe(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file pstree.proto.
  */
-export const file_pstree: GenFile = /*@__PURE__*/
-  fileDesc("Cgxwc3RyZWUucHJvdG8iVQoMcHN0cmVlX2VudHJ5EgsKA3BpZBgBIAIoDRIMCgRwcGlkGAIgAigNEgwKBHBnaWQYAyACKA0SCwoDc2lkGAQgAigNEg8KB3RocmVhZHMYBSADKA0");
+export const file_pstree: () => GenFile = lazy(() => fileDesc("Cgxwc3RyZWUucHJvdG8iVQoMcHN0cmVlX2VudHJ5EgsKA3BpZBgBIAIoDRIMCgRwcGlkGAIgAigNEgwKBHBnaWQYAyACKA0SCwoDc2lkGAQgAigNEg8KB3RocmVhZHMYBSADKA0"));
 
 /**
  * @generated from message pstree_entry
@@ -46,8 +46,7 @@ export type pstree_entry = Message<"pstree_entry"> & {
 
 /**
  * Describes the message pstree_entry.
- * Use `create(pstree_entrySchema)` to create a new message.
+ * Use `create(pstree_entrySchema())` to create a new message.
  */
-export const pstree_entrySchema: GenMessage<pstree_entry> = /*@__PURE__*/
-  messageDesc(file_pstree, 0);
+export const pstree_entrySchema: () => GenMessage<pstree_entry> = lazy(() => messageDesc(file_pstree(), 0));
 

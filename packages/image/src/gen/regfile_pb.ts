@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file regfile.proto.
  */
-export const file_regfile: GenFile = /*@__PURE__*/
-  fileDesc("Cg1yZWdmaWxlLnByb3RvIokCCg5yZWdfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIfCgVmbGFncxgCIAIoDUIQ0j8NGgtyZmlsZS5mbGFncxILCgNwb3MYAyACKAQSGQoEZm93bhgFIAIoCzILLmZvd25fZW50cnkSDAoEbmFtZRgGIAIoCRISCgZtbnRfaWQYByABKBE6Ai0xEgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDQ", [file_opts, file_fown]);
+export const file_regfile: () => GenFile = lazy(() => fileDesc("Cg1yZWdmaWxlLnByb3RvIokCCg5yZWdfZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIfCgVmbGFncxgCIAIoDUIQ0j8NGgtyZmlsZS5mbGFncxILCgNwb3MYAyACKAQSGQoEZm93bhgFIAIoCzILLmZvd25fZW50cnkSDAoEbmFtZRgGIAIoCRISCgZtbnRfaWQYByABKBE6Ai0xEgwKBHNpemUYCCABKAQSCwoDZXh0GAkgASgIEgwKBG1vZGUYCiABKA0SEAoIYnVpbGRfaWQYCyADKA0SEAoIY2hlY2tzdW0YDCABKA0SFwoPY2hlY2tzdW1fY29uZmlnGA0gASgNEhoKEmNoZWNrc3VtX3BhcmFtZXRlchgOIAEoDQ", [file_opts(), file_fown()]));
 
 /**
  * @generated from message reg_file_entry
@@ -101,8 +101,7 @@ export type reg_file_entry = Message<"reg_file_entry"> & {
 
 /**
  * Describes the message reg_file_entry.
- * Use `create(reg_file_entrySchema)` to create a new message.
+ * Use `create(reg_file_entrySchema())` to create a new message.
  */
-export const reg_file_entrySchema: GenMessage<reg_file_entry> = /*@__PURE__*/
-  messageDesc(file_regfile, 0);
+export const reg_file_entrySchema: () => GenMessage<reg_file_entry> = lazy(() => messageDesc(file_regfile(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file remap-file-path.proto.
  */
-export const file_remap_file_path: GenFile = /*@__PURE__*/
-  fileDesc("ChVyZW1hcC1maWxlLXBhdGgucHJvdG8iWwoVcmVtYXBfZmlsZV9wYXRoX2VudHJ5Eg8KB29yaWdfaWQYASACKA0SEAoIcmVtYXBfaWQYAiACKA0SHwoKcmVtYXBfdHlwZRgDIAEoDjILLnJlbWFwX3R5cGUqLwoKcmVtYXBfdHlwZRIKCgZMSU5LRUQQABIJCgVHSE9TVBABEgoKBlBST0NGUxAC");
+export const file_remap_file_path: () => GenFile = lazy(() => fileDesc("ChVyZW1hcC1maWxlLXBhdGgucHJvdG8iWwoVcmVtYXBfZmlsZV9wYXRoX2VudHJ5Eg8KB29yaWdfaWQYASACKA0SEAoIcmVtYXBfaWQYAiACKA0SHwoKcmVtYXBfdHlwZRgDIAEoDjILLnJlbWFwX3R5cGUqLwoKcmVtYXBfdHlwZRIKCgZMSU5LRUQQABIJCgVHSE9TVBABEgoKBlBST0NGUxAC"));
 
 /**
  * @generated from message remap_file_path_entry
@@ -36,10 +36,9 @@ export type remap_file_path_entry = Message<"remap_file_path_entry"> & {
 
 /**
  * Describes the message remap_file_path_entry.
- * Use `create(remap_file_path_entrySchema)` to create a new message.
+ * Use `create(remap_file_path_entrySchema())` to create a new message.
  */
-export const remap_file_path_entrySchema: GenMessage<remap_file_path_entry> = /*@__PURE__*/
-  messageDesc(file_remap_file_path, 0);
+export const remap_file_path_entrySchema: () => GenMessage<remap_file_path_entry> = lazy(() => messageDesc(file_remap_file_path(), 0));
 
 /**
  * @generated from enum remap_type
@@ -73,6 +72,5 @@ export type remap_type = (typeof remap_type)[keyof typeof remap_type];
 /**
  * Describes the enum remap_type.
  */
-export const remap_typeSchema: GenEnum<remap_type> = /*@__PURE__*/
-  enumDesc(file_remap_file_path, 0);
+export const remap_typeSchema: () => GenEnum<remap_type> = lazy(() => enumDesc(file_remap_file_path(), 0));
 

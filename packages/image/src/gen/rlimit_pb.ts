@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file rlimit.proto.
  */
-export const file_rlimit: GenFile = /*@__PURE__*/
-  fileDesc("CgxybGltaXQucHJvdG8iKAoMcmxpbWl0X2VudHJ5EgsKA2N1chgBIAIoBBILCgNtYXgYAiACKAQ");
+export const file_rlimit: () => GenFile = lazy(() => fileDesc("CgxybGltaXQucHJvdG8iKAoMcmxpbWl0X2VudHJ5EgsKA2N1chgBIAIoBBILCgNtYXgYAiACKAQ"));
 
 /**
  * @generated from message rlimit_entry
@@ -31,8 +31,7 @@ export type rlimit_entry = Message<"rlimit_entry"> & {
 
 /**
  * Describes the message rlimit_entry.
- * Use `create(rlimit_entrySchema)` to create a new message.
+ * Use `create(rlimit_entrySchema())` to create a new message.
  */
-export const rlimit_entrySchema: GenMessage<rlimit_entry> = /*@__PURE__*/
-  messageDesc(file_rlimit, 0);
+export const rlimit_entrySchema: () => GenMessage<rlimit_entry> = lazy(() => messageDesc(file_rlimit(), 0));
 

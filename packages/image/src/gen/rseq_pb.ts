@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file rseq.proto.
  */
-export const file_rseq: GenFile = /*@__PURE__*/
-  fileDesc("Cgpyc2VxLnByb3RvImkKCnJzZXFfZW50cnkSGAoQcnNlcV9hYmlfcG9pbnRlchgBIAIoBBIVCg1yc2VxX2FiaV9zaXplGAIgAigNEhEKCXNpZ25hdHVyZRgDIAIoDRIXCg9yc2VxX2NzX3BvaW50ZXIYBCABKAQ");
+export const file_rseq: () => GenFile = lazy(() => fileDesc("Cgpyc2VxLnByb3RvImkKCnJzZXFfZW50cnkSGAoQcnNlcV9hYmlfcG9pbnRlchgBIAIoBBIVCg1yc2VxX2FiaV9zaXplGAIgAigNEhEKCXNpZ25hdHVyZRgDIAIoDRIXCg9yc2VxX2NzX3BvaW50ZXIYBCABKAQ"));
 
 /**
  * @generated from message rseq_entry
@@ -41,8 +41,7 @@ export type rseq_entry = Message<"rseq_entry"> & {
 
 /**
  * Describes the message rseq_entry.
- * Use `create(rseq_entrySchema)` to create a new message.
+ * Use `create(rseq_entrySchema())` to create a new message.
  */
-export const rseq_entrySchema: GenMessage<rseq_entry> = /*@__PURE__*/
-  messageDesc(file_rseq, 0);
+export const rseq_entrySchema: () => GenMessage<rseq_entry> = lazy(() => messageDesc(file_rseq(), 0));
 

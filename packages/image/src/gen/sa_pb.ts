@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sa.proto.
  */
-export const file_sa: GenFile = /*@__PURE__*/
-  fileDesc("CghzYS5wcm90byKgAQoIc2FfZW50cnkSGAoJc2lnYWN0aW9uGAEgAigEQgXSPwIIARIUCgVmbGFncxgCIAIoBEIF0j8CCAESFwoIcmVzdG9yZXIYAyACKARCBdI/AggBEhMKBG1hc2sYBCACKARCBdI/AggBEhgKEGNvbXBhdF9zaWdhY3Rpb24YBSABKAgSHAoNbWFza19leHRlbmRlZBgGIAEoBEIF0j8CCAE", [file_opts]);
+export const file_sa: () => GenFile = lazy(() => fileDesc("CghzYS5wcm90byKgAQoIc2FfZW50cnkSGAoJc2lnYWN0aW9uGAEgAigEQgXSPwIIARIUCgVmbGFncxgCIAIoBEIF0j8CCAESFwoIcmVzdG9yZXIYAyACKARCBdI/AggBEhMKBG1hc2sYBCACKARCBdI/AggBEhgKEGNvbXBhdF9zaWdhY3Rpb24YBSABKAgSHAoNbWFza19leHRlbmRlZBgGIAEoBEIF0j8CCAE", [file_opts()]));
 
 /**
  * @generated from message sa_entry
@@ -52,8 +52,7 @@ export type sa_entry = Message<"sa_entry"> & {
 
 /**
  * Describes the message sa_entry.
- * Use `create(sa_entrySchema)` to create a new message.
+ * Use `create(sa_entrySchema())` to create a new message.
  */
-export const sa_entrySchema: GenMessage<sa_entry> = /*@__PURE__*/
-  messageDesc(file_sa, 0);
+export const sa_entrySchema: () => GenMessage<sa_entry> = lazy(() => messageDesc(file_sa(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file seccomp.proto.
  */
-export const file_seccomp: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zZWNjb21wLnByb3RvIj0KDnNlY2NvbXBfZmlsdGVyEg4KBmZpbHRlchgBIAIoDBIMCgRwcmV2GAIgASgNEg0KBWZsYWdzGAMgASgNIjkKDXNlY2NvbXBfZW50cnkSKAoPc2VjY29tcF9maWx0ZXJzGAEgAygLMg8uc2VjY29tcF9maWx0ZXI");
+export const file_seccomp: () => GenFile = lazy(() => fileDesc("Cg1zZWNjb21wLnByb3RvIj0KDnNlY2NvbXBfZmlsdGVyEg4KBmZpbHRlchgBIAIoDBIMCgRwcmV2GAIgASgNEg0KBWZsYWdzGAMgASgNIjkKDXNlY2NvbXBfZW50cnkSKAoPc2VjY29tcF9maWx0ZXJzGAEgAygLMg8uc2VjY29tcF9maWx0ZXI"));
 
 /**
  * @generated from message seccomp_filter
@@ -36,10 +36,9 @@ export type seccomp_filter = Message<"seccomp_filter"> & {
 
 /**
  * Describes the message seccomp_filter.
- * Use `create(seccomp_filterSchema)` to create a new message.
+ * Use `create(seccomp_filterSchema())` to create a new message.
  */
-export const seccomp_filterSchema: GenMessage<seccomp_filter> = /*@__PURE__*/
-  messageDesc(file_seccomp, 0);
+export const seccomp_filterSchema: () => GenMessage<seccomp_filter> = lazy(() => messageDesc(file_seccomp(), 0));
 
 /**
  * @generated from message seccomp_entry
@@ -53,8 +52,7 @@ export type seccomp_entry = Message<"seccomp_entry"> & {
 
 /**
  * Describes the message seccomp_entry.
- * Use `create(seccomp_entrySchema)` to create a new message.
+ * Use `create(seccomp_entrySchema())` to create a new message.
  */
-export const seccomp_entrySchema: GenMessage<seccomp_entry> = /*@__PURE__*/
-  messageDesc(file_seccomp, 1);
+export const seccomp_entrySchema: () => GenMessage<seccomp_entry> = lazy(() => messageDesc(file_seccomp(), 1));
 

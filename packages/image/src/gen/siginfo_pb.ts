@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file siginfo.proto.
  */
-export const file_siginfo: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zaWdpbmZvLnByb3RvIiAKDXNpZ2luZm9fZW50cnkSDwoHc2lnaW5mbxgBIAIoDCI1ChJzaWduYWxfcXVldWVfZW50cnkSHwoHc2lnbmFscxgBIAMoCzIOLnNpZ2luZm9fZW50cnk");
+export const file_siginfo: () => GenFile = lazy(() => fileDesc("Cg1zaWdpbmZvLnByb3RvIiAKDXNpZ2luZm9fZW50cnkSDwoHc2lnaW5mbxgBIAIoDCI1ChJzaWduYWxfcXVldWVfZW50cnkSHwoHc2lnbmFscxgBIAMoCzIOLnNpZ2luZm9fZW50cnk"));
 
 /**
  * @generated from message siginfo_entry
@@ -26,10 +26,9 @@ export type siginfo_entry = Message<"siginfo_entry"> & {
 
 /**
  * Describes the message siginfo_entry.
- * Use `create(siginfo_entrySchema)` to create a new message.
+ * Use `create(siginfo_entrySchema())` to create a new message.
  */
-export const siginfo_entrySchema: GenMessage<siginfo_entry> = /*@__PURE__*/
-  messageDesc(file_siginfo, 0);
+export const siginfo_entrySchema: () => GenMessage<siginfo_entry> = lazy(() => messageDesc(file_siginfo(), 0));
 
 /**
  * @generated from message signal_queue_entry
@@ -43,8 +42,7 @@ export type signal_queue_entry = Message<"signal_queue_entry"> & {
 
 /**
  * Describes the message signal_queue_entry.
- * Use `create(signal_queue_entrySchema)` to create a new message.
+ * Use `create(signal_queue_entrySchema())` to create a new message.
  */
-export const signal_queue_entrySchema: GenMessage<signal_queue_entry> = /*@__PURE__*/
-  messageDesc(file_siginfo, 1);
+export const signal_queue_entrySchema: () => GenMessage<signal_queue_entry> = lazy(() => messageDesc(file_siginfo(), 1));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file signalfd.proto.
  */
-export const file_signalfd: GenFile = /*@__PURE__*/
-  fileDesc("Cg5zaWduYWxmZC5wcm90byJlCg5zaWduYWxmZF9lbnRyeRIKCgJpZBgBIAIoDRIUCgVmbGFncxgCIAIoDUIF0j8CCAESGQoEZm93bhgDIAIoCzILLmZvd25fZW50cnkSFgoHc2lnbWFzaxgEIAIoBEIF0j8CCAE", [file_opts, file_fown]);
+export const file_signalfd: () => GenFile = lazy(() => fileDesc("Cg5zaWduYWxmZC5wcm90byJlCg5zaWduYWxmZF9lbnRyeRIKCgJpZBgBIAIoDRIUCgVmbGFncxgCIAIoDUIF0j8CCAESGQoEZm93bhgDIAIoCzILLmZvd25fZW50cnkSFgoHc2lnbWFzaxgEIAIoBEIF0j8CCAE", [file_opts(), file_fown()]));
 
 /**
  * @generated from message signalfd_entry
@@ -44,8 +44,7 @@ export type signalfd_entry = Message<"signalfd_entry"> & {
 
 /**
  * Describes the message signalfd_entry.
- * Use `create(signalfd_entrySchema)` to create a new message.
+ * Use `create(signalfd_entrySchema())` to create a new message.
  */
-export const signalfd_entrySchema: GenMessage<signalfd_entry> = /*@__PURE__*/
-  messageDesc(file_signalfd, 0);
+export const signalfd_entrySchema: () => GenMessage<signalfd_entry> = lazy(() => messageDesc(file_signalfd(), 0));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sit.proto.
  */
-export const file_sit: GenFile = /*@__PURE__*/
-  fileDesc("CglzaXQucHJvdG8iyQIKCXNpdF9lbnRyeRIMCgRsaW5rGAEgASgNEhQKBWxvY2FsGAIgAygNQgXSPwIQARIVCgZyZW1vdGUYAyADKA1CBdI/AhABEgsKA3R0bBgEIAEoDRILCgN0b3MYBSABKA0SEAoIcG10dWRpc2MYBiABKAgSDQoFcHJvdG8YByABKA0SDQoFZmxhZ3MYCCABKA0SEgoKZW5jYXBfdHlwZRgJIAEoDRITCgtlbmNhcF9mbGFncxgKIAEoDRITCgtlbmNhcF9zcG9ydBgLIAEoDRITCgtlbmNhcF9kcG9ydBgMIAEoDRIUCgxyZF9wcmVmaXhsZW4YDSABKA0SGAoJcmRfcHJlZml4GA4gAygNQgXSPwIQARIXCg9yZWxheV9wcmVmaXhsZW4YDyABKA0SGwoMcmVsYXlfcHJlZml4GBAgAygNQgXSPwIQAQ", [file_opts]);
+export const file_sit: () => GenFile = lazy(() => fileDesc("CglzaXQucHJvdG8iyQIKCXNpdF9lbnRyeRIMCgRsaW5rGAEgASgNEhQKBWxvY2FsGAIgAygNQgXSPwIQARIVCgZyZW1vdGUYAyADKA1CBdI/AhABEgsKA3R0bBgEIAEoDRILCgN0b3MYBSABKA0SEAoIcG10dWRpc2MYBiABKAgSDQoFcHJvdG8YByABKA0SDQoFZmxhZ3MYCCABKA0SEgoKZW5jYXBfdHlwZRgJIAEoDRITCgtlbmNhcF9mbGFncxgKIAEoDRITCgtlbmNhcF9zcG9ydBgLIAEoDRITCgtlbmNhcF9kcG9ydBgMIAEoDRIUCgxyZF9wcmVmaXhsZW4YDSABKA0SGAoJcmRfcHJlZml4GA4gAygNQgXSPwIQARIXCg9yZWxheV9wcmVmaXhsZW4YDyABKA0SGwoMcmVsYXlfcHJlZml4GBAgAygNQgXSPwIQAQ", [file_opts()]));
 
 /**
  * @generated from message sit_entry
@@ -102,8 +102,7 @@ export type sit_entry = Message<"sit_entry"> & {
 
 /**
  * Describes the message sit_entry.
- * Use `create(sit_entrySchema)` to create a new message.
+ * Use `create(sit_entrySchema())` to create a new message.
  */
-export const sit_entrySchema: GenMessage<sit_entry> = /*@__PURE__*/
-  messageDesc(file_sit, 0);
+export const sit_entrySchema: () => GenMessage<sit_entry> = lazy(() => messageDesc(file_sit(), 0));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -18,8 +19,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file sk-inet.proto.
  */
-export const file_sk_inet: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zay1pbmV0LnByb3RvIl4KEWlwX29wdHNfcmF3X2VudHJ5Eg8KB2hkcmluY2wYASABKAgSEAoIbm9kZWZyYWcYAiABKAgSEAoIY2hlY2tzdW0YAyABKAgSFAoMaWNtcHZfZmlsdGVyGAQgAygNIm0KDWlwX29wdHNfZW50cnkSEAoIZnJlZWJpbmQYASABKAgSHwoDcmF3GAQgASgLMhIuaXBfb3B0c19yYXdfZW50cnkSDwoHcGt0aW5mbxgFIAEoCBILCgN0b3MYBiABKA0SCwoDdHRsGAcgASgNItEDCg1pbmV0X3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIXCgZmYW1pbHkYAyACKA1CB9I/BDICc2sSFQoEdHlwZRgEIAIoDUIH0j8EMgJzaxIWCgVwcm90bxgFIAIoDUIH0j8EMgJzaxIWCgVzdGF0ZRgGIAIoDUIH0j8EMgJzaxIQCghzcmNfcG9ydBgHIAIoDRIQCghkc3RfcG9ydBgIIAIoDRIUCgVmbGFncxgJIAIoDUIF0j8CCAESDwoHYmFja2xvZxgKIAIoDRIXCghzcmNfYWRkchgLIAMoDUIF0j8CEAESFwoIZHN0X2FkZHIYDCADKA1CBdI/AhABEhkKBGZvd24YDSACKAsyCy5mb3duX2VudHJ5EhwKBG9wdHMYDiACKAsyDi5za19vcHRzX2VudHJ5Eg4KBnY2b25seRgPIAEoCBIfCgdpcF9vcHRzGBAgASgLMg4uaXBfb3B0c19lbnRyeRIOCgZpZm5hbWUYESABKAkSDQoFbnNfaWQYEiABKA0SHgoIc2h1dGRvd24YEyABKA4yDC5za19zaHV0ZG93bhIhCgh0Y3Bfb3B0cxgUIAEoCzIPLnRjcF9vcHRzX2VudHJ5", [file_opts, file_fown, file_sk_opts, file_tcp_stream]);
+export const file_sk_inet: () => GenFile = lazy(() => fileDesc("Cg1zay1pbmV0LnByb3RvIl4KEWlwX29wdHNfcmF3X2VudHJ5Eg8KB2hkcmluY2wYASABKAgSEAoIbm9kZWZyYWcYAiABKAgSEAoIY2hlY2tzdW0YAyABKAgSFAoMaWNtcHZfZmlsdGVyGAQgAygNIm0KDWlwX29wdHNfZW50cnkSEAoIZnJlZWJpbmQYASABKAgSHwoDcmF3GAQgASgLMhIuaXBfb3B0c19yYXdfZW50cnkSDwoHcGt0aW5mbxgFIAEoCBILCgN0b3MYBiABKA0SCwoDdHRsGAcgASgNItEDCg1pbmV0X3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIXCgZmYW1pbHkYAyACKA1CB9I/BDICc2sSFQoEdHlwZRgEIAIoDUIH0j8EMgJzaxIWCgVwcm90bxgFIAIoDUIH0j8EMgJzaxIWCgVzdGF0ZRgGIAIoDUIH0j8EMgJzaxIQCghzcmNfcG9ydBgHIAIoDRIQCghkc3RfcG9ydBgIIAIoDRIUCgVmbGFncxgJIAIoDUIF0j8CCAESDwoHYmFja2xvZxgKIAIoDRIXCghzcmNfYWRkchgLIAMoDUIF0j8CEAESFwoIZHN0X2FkZHIYDCADKA1CBdI/AhABEhkKBGZvd24YDSACKAsyCy5mb3duX2VudHJ5EhwKBG9wdHMYDiACKAsyDi5za19vcHRzX2VudHJ5Eg4KBnY2b25seRgPIAEoCBIfCgdpcF9vcHRzGBAgASgLMg4uaXBfb3B0c19lbnRyeRIOCgZpZm5hbWUYESABKAkSDQoFbnNfaWQYEiABKA0SHgoIc2h1dGRvd24YEyABKA4yDC5za19zaHV0ZG93bhIhCgh0Y3Bfb3B0cxgUIAEoCzIPLnRjcF9vcHRzX2VudHJ5", [file_opts(), file_fown(), file_sk_opts(), file_tcp_stream()]));
 
 /**
  * @generated from message ip_opts_raw_entry
@@ -48,10 +48,9 @@ export type ip_opts_raw_entry = Message<"ip_opts_raw_entry"> & {
 
 /**
  * Describes the message ip_opts_raw_entry.
- * Use `create(ip_opts_raw_entrySchema)` to create a new message.
+ * Use `create(ip_opts_raw_entrySchema())` to create a new message.
  */
-export const ip_opts_raw_entrySchema: GenMessage<ip_opts_raw_entry> = /*@__PURE__*/
-  messageDesc(file_sk_inet, 0);
+export const ip_opts_raw_entrySchema: () => GenMessage<ip_opts_raw_entry> = lazy(() => messageDesc(file_sk_inet(), 0));
 
 /**
  * @generated from message ip_opts_entry
@@ -87,10 +86,9 @@ export type ip_opts_entry = Message<"ip_opts_entry"> & {
 
 /**
  * Describes the message ip_opts_entry.
- * Use `create(ip_opts_entrySchema)` to create a new message.
+ * Use `create(ip_opts_entrySchema())` to create a new message.
  */
-export const ip_opts_entrySchema: GenMessage<ip_opts_entry> = /*@__PURE__*/
-  messageDesc(file_sk_inet, 1);
+export const ip_opts_entrySchema: () => GenMessage<ip_opts_entry> = lazy(() => messageDesc(file_sk_inet(), 1));
 
 /**
  * @generated from message inet_sk_entry
@@ -210,8 +208,7 @@ export type inet_sk_entry = Message<"inet_sk_entry"> & {
 
 /**
  * Describes the message inet_sk_entry.
- * Use `create(inet_sk_entrySchema)` to create a new message.
+ * Use `create(inet_sk_entrySchema())` to create a new message.
  */
-export const inet_sk_entrySchema: GenMessage<inet_sk_entry> = /*@__PURE__*/
-  messageDesc(file_sk_inet, 2);
+export const inet_sk_entrySchema: () => GenMessage<inet_sk_entry> = lazy(() => messageDesc(file_sk_inet(), 2));
 

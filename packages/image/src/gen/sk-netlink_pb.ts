@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -16,8 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file sk-netlink.proto.
  */
-export const file_sk_netlink: GenFile = /*@__PURE__*/
-  fileDesc("ChBzay1uZXRsaW5rLnByb3RvIvEBChBuZXRsaW5rX3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIQCghwcm90b2NvbBgDIAIoDRINCgVzdGF0ZRgEIAIoDRIUCgVmbGFncxgGIAIoDUIF0j8CCAESDgoGcG9ydGlkGAcgAigNEg4KBmdyb3VwcxgIIAMoDRISCgpkc3RfcG9ydGlkGAkgAigNEhEKCWRzdF9ncm91cBgKIAIoDRIZCgRmb3duGAsgAigLMgsuZm93bl9lbnRyeRIcCgRvcHRzGAwgAigLMg4uc2tfb3B0c19lbnRyeRINCgVuc19pZBgNIAEoDQ", [file_opts, file_fown, file_sk_opts]);
+export const file_sk_netlink: () => GenFile = lazy(() => fileDesc("ChBzay1uZXRsaW5rLnByb3RvIvEBChBuZXRsaW5rX3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIQCghwcm90b2NvbBgDIAIoDRINCgVzdGF0ZRgEIAIoDRIUCgVmbGFncxgGIAIoDUIF0j8CCAESDgoGcG9ydGlkGAcgAigNEg4KBmdyb3VwcxgIIAMoDRISCgpkc3RfcG9ydGlkGAkgAigNEhEKCWRzdF9ncm91cBgKIAIoDRIZCgRmb3duGAsgAigLMgsuZm93bl9lbnRyeRIcCgRvcHRzGAwgAigLMg4uc2tfb3B0c19lbnRyeRINCgVuc19pZBgNIAEoDQ", [file_opts(), file_fown(), file_sk_opts()]));
 
 /**
  * @generated from message netlink_sk_entry
@@ -89,8 +89,7 @@ export type netlink_sk_entry = Message<"netlink_sk_entry"> & {
 
 /**
  * Describes the message netlink_sk_entry.
- * Use `create(netlink_sk_entrySchema)` to create a new message.
+ * Use `create(netlink_sk_entrySchema())` to create a new message.
  */
-export const netlink_sk_entrySchema: GenMessage<netlink_sk_entry> = /*@__PURE__*/
-  messageDesc(file_sk_netlink, 0);
+export const netlink_sk_entrySchema: () => GenMessage<netlink_sk_entry> = lazy(() => messageDesc(file_sk_netlink(), 0));
 

@@ -6,13 +6,13 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sk-opts.proto.
  */
-export const file_sk_opts: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zay1vcHRzLnByb3RvIqQECg1za19vcHRzX2VudHJ5EhEKCXNvX3NuZGJ1ZhgBIAIoDRIRCglzb19yY3ZidWYYAiACKA0SFgoOc29fc25kX3Rtb19zZWMYAyACKAQSFwoPc29fc25kX3Rtb191c2VjGAQgAigEEhYKDnNvX3Jjdl90bW9fc2VjGAUgAigEEhcKD3NvX3Jjdl90bW9fdXNlYxgGIAIoBBIRCglyZXVzZWFkZHIYByABKAgSEwoLc29fcHJpb3JpdHkYCCABKA0SEwoLc29fcmN2bG93YXQYCSABKA0SDwoHc29fbWFyaxgKIAEoDRITCgtzb19wYXNzY3JlZBgLIAEoCBISCgpzb19wYXNzc2VjGAwgASgIEhQKDHNvX2RvbnRyb3V0ZRgNIAEoCBITCgtzb19ub19jaGVjaxgOIAEoCBIUCgxzb19ib3VuZF9kZXYYDyABKAkSEQoJc29fZmlsdGVyGBAgAygGEhQKDHNvX3JldXNlcG9ydBgRIAEoCBIUCgxzb19icm9hZGNhc3QYEiABKAgSFAoMc29fa2VlcGFsaXZlGBMgASgIEhMKC3RjcF9rZWVwY250GBQgASgNEhQKDHRjcF9rZWVwaWRsZRgVIAEoDRIVCg10Y3Bfa2VlcGludHZsGBYgASgNEhQKDHNvX29vYmlubGluZRgXIAEoDRIRCglzb19saW5nZXIYGCABKA0SEwoLc29fYnVmX2xvY2sYGSABKA0qNgoLc2tfc2h1dGRvd24SCAoETk9ORRAAEggKBFJFQUQQARIJCgVXUklURRACEggKBEJPVEgQAw");
+export const file_sk_opts: () => GenFile = lazy(() => fileDesc("Cg1zay1vcHRzLnByb3RvIqQECg1za19vcHRzX2VudHJ5EhEKCXNvX3NuZGJ1ZhgBIAIoDRIRCglzb19yY3ZidWYYAiACKA0SFgoOc29fc25kX3Rtb19zZWMYAyACKAQSFwoPc29fc25kX3Rtb191c2VjGAQgAigEEhYKDnNvX3Jjdl90bW9fc2VjGAUgAigEEhcKD3NvX3Jjdl90bW9fdXNlYxgGIAIoBBIRCglyZXVzZWFkZHIYByABKAgSEwoLc29fcHJpb3JpdHkYCCABKA0SEwoLc29fcmN2bG93YXQYCSABKA0SDwoHc29fbWFyaxgKIAEoDRITCgtzb19wYXNzY3JlZBgLIAEoCBISCgpzb19wYXNzc2VjGAwgASgIEhQKDHNvX2RvbnRyb3V0ZRgNIAEoCBITCgtzb19ub19jaGVjaxgOIAEoCBIUCgxzb19ib3VuZF9kZXYYDyABKAkSEQoJc29fZmlsdGVyGBAgAygGEhQKDHNvX3JldXNlcG9ydBgRIAEoCBIUCgxzb19icm9hZGNhc3QYEiABKAgSFAoMc29fa2VlcGFsaXZlGBMgASgIEhMKC3RjcF9rZWVwY250GBQgASgNEhQKDHRjcF9rZWVwaWRsZRgVIAEoDRIVCg10Y3Bfa2VlcGludHZsGBYgASgNEhQKDHNvX29vYmlubGluZRgXIAEoDRIRCglzb19saW5nZXIYGCABKA0SEwoLc29fYnVmX2xvY2sYGSABKA0qNgoLc2tfc2h1dGRvd24SCAoETk9ORRAAEggKBFJFQUQQARIJCgVXUklURRACEggKBEJPVEgQAw"));
 
 /**
  * @generated from message sk_opts_entry
@@ -148,10 +148,9 @@ export type sk_opts_entry = Message<"sk_opts_entry"> & {
 
 /**
  * Describes the message sk_opts_entry.
- * Use `create(sk_opts_entrySchema)` to create a new message.
+ * Use `create(sk_opts_entrySchema())` to create a new message.
  */
-export const sk_opts_entrySchema: GenMessage<sk_opts_entry> = /*@__PURE__*/
-  messageDesc(file_sk_opts, 0);
+export const sk_opts_entrySchema: () => GenMessage<sk_opts_entry> = lazy(() => messageDesc(file_sk_opts(), 0));
 
 /**
  * @generated from enum sk_shutdown
@@ -186,6 +185,5 @@ export type sk_shutdown = (typeof sk_shutdown)[keyof typeof sk_shutdown];
 /**
  * Describes the enum sk_shutdown.
  */
-export const sk_shutdownSchema: GenEnum<sk_shutdown> = /*@__PURE__*/
-  enumDesc(file_sk_opts, 0);
+export const sk_shutdownSchema: () => GenEnum<sk_shutdown> = lazy(() => enumDesc(file_sk_opts(), 0));
 

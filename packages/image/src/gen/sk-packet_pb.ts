@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sk-packet.proto.
  */
-export const file_sk_packet: GenFile = /*@__PURE__*/
-  fileDesc("Cg9zay1wYWNrZXQucHJvdG8iKQoJc2NtX2VudHJ5EgwKBHR5cGUYASACKA0SDgoGcmlnaHRzGAIgAygNIkoKD3NrX3BhY2tldF9lbnRyeRIOCgZpZF9mb3IYASACKA0SDgoGbGVuZ3RoGAIgAigNEhcKA3NjbRgEIAMoCzIKLnNjbV9lbnRyeQ");
+export const file_sk_packet: () => GenFile = lazy(() => fileDesc("Cg9zay1wYWNrZXQucHJvdG8iKQoJc2NtX2VudHJ5EgwKBHR5cGUYASACKA0SDgoGcmlnaHRzGAIgAygNIkoKD3NrX3BhY2tldF9lbnRyeRIOCgZpZF9mb3IYASACKA0SDgoGbGVuZ3RoGAIgAigNEhcKA3NjbRgEIAMoCzIKLnNjbV9lbnRyeQ"));
 
 /**
  * @generated from message scm_entry
@@ -31,10 +31,9 @@ export type scm_entry = Message<"scm_entry"> & {
 
 /**
  * Describes the message scm_entry.
- * Use `create(scm_entrySchema)` to create a new message.
+ * Use `create(scm_entrySchema())` to create a new message.
  */
-export const scm_entrySchema: GenMessage<scm_entry> = /*@__PURE__*/
-  messageDesc(file_sk_packet, 0);
+export const scm_entrySchema: () => GenMessage<scm_entry> = lazy(() => messageDesc(file_sk_packet(), 0));
 
 /**
  * @generated from message sk_packet_entry
@@ -64,8 +63,7 @@ export type sk_packet_entry = Message<"sk_packet_entry"> & {
 
 /**
  * Describes the message sk_packet_entry.
- * Use `create(sk_packet_entrySchema)` to create a new message.
+ * Use `create(sk_packet_entrySchema())` to create a new message.
  */
-export const sk_packet_entrySchema: GenMessage<sk_packet_entry> = /*@__PURE__*/
-  messageDesc(file_sk_packet, 1);
+export const sk_packet_entrySchema: () => GenMessage<sk_packet_entry> = lazy(() => messageDesc(file_sk_packet(), 1));
 

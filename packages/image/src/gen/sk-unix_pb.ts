@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -16,8 +17,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file sk-unix.proto.
  */
-export const file_sk_unix: GenFile = /*@__PURE__*/
-  fileDesc("Cg1zay11bml4LnByb3RvIjoKEGZpbGVfcGVybXNfZW50cnkSDAoEbW9kZRgBIAIoDRILCgN1aWQYAiACKA0SCwoDZ2lkGAMgAigNIocDCg11bml4X3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIVCgR0eXBlGAMgAigNQgfSPwQyAnNrEhYKBXN0YXRlGAQgAigNQgfSPwQyAnNrEhQKBWZsYWdzGAUgAigNQgXSPwIIARIVCgZ1ZmxhZ3MYBiACKA1CBdI/AggBEg8KB2JhY2tsb2cYByACKA0SDAoEcGVlchgIIAIoDRIZCgRmb3duGAkgAigLMgsuZm93bl9lbnRyeRIcCgRvcHRzGAogAigLMg4uc2tfb3B0c19lbnRyeRIcCgRuYW1lGAsgAigMQg7SPws6CXVuaXhfbmFtZRIeCghzaHV0ZG93bhgMIAEoDjIMLnNrX3NodXRkb3duEiUKCmZpbGVfcGVybXMYDSABKAsyES5maWxlX3Blcm1zX2VudHJ5EhAKCG5hbWVfZGlyGA4gASgJEg8KB2RlbGV0ZWQYDyABKAgSDQoFbnNfaWQYECABKA0SEgoGbW50X2lkGBEgASgROgItMQ", [file_opts, file_fown, file_sk_opts]);
+export const file_sk_unix: () => GenFile = lazy(() => fileDesc("Cg1zay11bml4LnByb3RvIjoKEGZpbGVfcGVybXNfZW50cnkSDAoEbW9kZRgBIAIoDRILCgN1aWQYAiACKA0SCwoDZ2lkGAMgAigNIocDCg11bml4X3NrX2VudHJ5EgoKAmlkGAEgAigNEgsKA2lubxgCIAIoDRIVCgR0eXBlGAMgAigNQgfSPwQyAnNrEhYKBXN0YXRlGAQgAigNQgfSPwQyAnNrEhQKBWZsYWdzGAUgAigNQgXSPwIIARIVCgZ1ZmxhZ3MYBiACKA1CBdI/AggBEg8KB2JhY2tsb2cYByACKA0SDAoEcGVlchgIIAIoDRIZCgRmb3duGAkgAigLMgsuZm93bl9lbnRyeRIcCgRvcHRzGAogAigLMg4uc2tfb3B0c19lbnRyeRIcCgRuYW1lGAsgAigMQg7SPws6CXVuaXhfbmFtZRIeCghzaHV0ZG93bhgMIAEoDjIMLnNrX3NodXRkb3duEiUKCmZpbGVfcGVybXMYDSABKAsyES5maWxlX3Blcm1zX2VudHJ5EhAKCG5hbWVfZGlyGA4gASgJEg8KB2RlbGV0ZWQYDyABKAgSDQoFbnNfaWQYECABKA0SEgoGbW50X2lkGBEgASgROgItMQ", [file_opts(), file_fown(), file_sk_opts()]));
 
 /**
  * @generated from message file_perms_entry
@@ -41,10 +41,9 @@ export type file_perms_entry = Message<"file_perms_entry"> & {
 
 /**
  * Describes the message file_perms_entry.
- * Use `create(file_perms_entrySchema)` to create a new message.
+ * Use `create(file_perms_entrySchema())` to create a new message.
  */
-export const file_perms_entrySchema: GenMessage<file_perms_entry> = /*@__PURE__*/
-  messageDesc(file_sk_unix, 0);
+export const file_perms_entrySchema: () => GenMessage<file_perms_entry> = lazy(() => messageDesc(file_sk_unix(), 0));
 
 /**
  * @generated from message unix_sk_entry
@@ -158,8 +157,7 @@ export type unix_sk_entry = Message<"unix_sk_entry"> & {
 
 /**
  * Describes the message unix_sk_entry.
- * Use `create(unix_sk_entrySchema)` to create a new message.
+ * Use `create(unix_sk_entrySchema())` to create a new message.
  */
-export const unix_sk_entrySchema: GenMessage<unix_sk_entry> = /*@__PURE__*/
-  messageDesc(file_sk_unix, 1);
+export const unix_sk_entrySchema: () => GenMessage<unix_sk_entry> = lazy(() => messageDesc(file_sk_unix(), 1));
 

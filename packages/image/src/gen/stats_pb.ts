@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file stats.proto.
  */
-export const file_stats: GenFile = /*@__PURE__*/
-  fileDesc("CgtzdGF0cy5wcm90byLgAgoQZHVtcF9zdGF0c19lbnRyeRIVCg1mcmVlemluZ190aW1lGAEgAigNEhMKC2Zyb3plbl90aW1lGAIgAigNEhQKDG1lbWR1bXBfdGltZRgDIAIoDRIVCg1tZW13cml0ZV90aW1lGAQgAigNEhUKDXBhZ2VzX3NjYW5uZWQYBSACKAQSHAoUcGFnZXNfc2tpcHBlZF9wYXJlbnQYBiACKAQSFQoNcGFnZXNfd3JpdHRlbhgHIAIoBBIVCg1pcm1hcF9yZXNvbHZlGAggASgNEhIKCnBhZ2VzX2xhenkYCSACKAQSEgoKcGFnZV9waXBlcxgKIAEoBBIWCg5wYWdlX3BpcGVfYnVmcxgLIAEoBBIXCg9zaHBhZ2VzX3NjYW5uZWQYDCABKAQSHgoWc2hwYWdlc19za2lwcGVkX3BhcmVudBgNIAEoBBIXCg9zaHBhZ2VzX3dyaXR0ZW4YDiABKAQijAEKE3Jlc3RvcmVfc3RhdHNfZW50cnkSFgoOcGFnZXNfY29tcGFyZWQYASACKAQSGQoRcGFnZXNfc2tpcHBlZF9jb3cYAiACKAQSFAoMZm9ya2luZ190aW1lGAMgAigNEhQKDHJlc3RvcmVfdGltZRgEIAIoDRIWCg5wYWdlc19yZXN0b3JlZBgFIAEoBCJVCgtzdGF0c19lbnRyeRIfCgRkdW1wGAEgASgLMhEuZHVtcF9zdGF0c19lbnRyeRIlCgdyZXN0b3JlGAIgASgLMhQucmVzdG9yZV9zdGF0c19lbnRyeQ");
+export const file_stats: () => GenFile = lazy(() => fileDesc("CgtzdGF0cy5wcm90byLgAgoQZHVtcF9zdGF0c19lbnRyeRIVCg1mcmVlemluZ190aW1lGAEgAigNEhMKC2Zyb3plbl90aW1lGAIgAigNEhQKDG1lbWR1bXBfdGltZRgDIAIoDRIVCg1tZW13cml0ZV90aW1lGAQgAigNEhUKDXBhZ2VzX3NjYW5uZWQYBSACKAQSHAoUcGFnZXNfc2tpcHBlZF9wYXJlbnQYBiACKAQSFQoNcGFnZXNfd3JpdHRlbhgHIAIoBBIVCg1pcm1hcF9yZXNvbHZlGAggASgNEhIKCnBhZ2VzX2xhenkYCSACKAQSEgoKcGFnZV9waXBlcxgKIAEoBBIWCg5wYWdlX3BpcGVfYnVmcxgLIAEoBBIXCg9zaHBhZ2VzX3NjYW5uZWQYDCABKAQSHgoWc2hwYWdlc19za2lwcGVkX3BhcmVudBgNIAEoBBIXCg9zaHBhZ2VzX3dyaXR0ZW4YDiABKAQijAEKE3Jlc3RvcmVfc3RhdHNfZW50cnkSFgoOcGFnZXNfY29tcGFyZWQYASACKAQSGQoRcGFnZXNfc2tpcHBlZF9jb3cYAiACKAQSFAoMZm9ya2luZ190aW1lGAMgAigNEhQKDHJlc3RvcmVfdGltZRgEIAIoDRIWCg5wYWdlc19yZXN0b3JlZBgFIAEoBCJVCgtzdGF0c19lbnRyeRIfCgRkdW1wGAEgASgLMhEuZHVtcF9zdGF0c19lbnRyeRIlCgdyZXN0b3JlGAIgASgLMhQucmVzdG9yZV9zdGF0c19lbnRyeQ"));
 
 /**
  * This one contains statistics about dump/restore process
@@ -93,10 +93,9 @@ export type dump_stats_entry = Message<"dump_stats_entry"> & {
 
 /**
  * Describes the message dump_stats_entry.
- * Use `create(dump_stats_entrySchema)` to create a new message.
+ * Use `create(dump_stats_entrySchema())` to create a new message.
  */
-export const dump_stats_entrySchema: GenMessage<dump_stats_entry> = /*@__PURE__*/
-  messageDesc(file_stats, 0);
+export const dump_stats_entrySchema: () => GenMessage<dump_stats_entry> = lazy(() => messageDesc(file_stats(), 0));
 
 /**
  * @generated from message restore_stats_entry
@@ -130,10 +129,9 @@ export type restore_stats_entry = Message<"restore_stats_entry"> & {
 
 /**
  * Describes the message restore_stats_entry.
- * Use `create(restore_stats_entrySchema)` to create a new message.
+ * Use `create(restore_stats_entrySchema())` to create a new message.
  */
-export const restore_stats_entrySchema: GenMessage<restore_stats_entry> = /*@__PURE__*/
-  messageDesc(file_stats, 1);
+export const restore_stats_entrySchema: () => GenMessage<restore_stats_entry> = lazy(() => messageDesc(file_stats(), 1));
 
 /**
  * @generated from message stats_entry
@@ -152,8 +150,7 @@ export type stats_entry = Message<"stats_entry"> & {
 
 /**
  * Describes the message stats_entry.
- * Use `create(stats_entrySchema)` to create a new message.
+ * Use `create(stats_entrySchema())` to create a new message.
  */
-export const stats_entrySchema: GenMessage<stats_entry> = /*@__PURE__*/
-  messageDesc(file_stats, 2);
+export const stats_entrySchema: () => GenMessage<stats_entry> = lazy(() => messageDesc(file_stats(), 2));
 

@@ -6,13 +6,13 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file sysctl.proto.
  */
-export const file_sysctl: GenFile = /*@__PURE__*/
-  fileDesc("CgxzeXNjdGwucHJvdG8iRQoMc3lzY3RsX2VudHJ5EhkKBHR5cGUYASACKA4yCy5TeXNjdGxUeXBlEgwKBGlhcmcYAiABKAUSDAoEc2FyZxgDIAEoCSolCgpTeXNjdGxUeXBlEgsKB0NUTF9TVFIQBRIKCgZDVExfMzIQBg");
+export const file_sysctl: () => GenFile = lazy(() => fileDesc("CgxzeXNjdGwucHJvdG8iRQoMc3lzY3RsX2VudHJ5EhkKBHR5cGUYASACKA4yCy5TeXNjdGxUeXBlEgwKBGlhcmcYAiABKAUSDAoEc2FyZxgDIAEoCSolCgpTeXNjdGxUeXBlEgsKB0NUTF9TVFIQBRIKCgZDVExfMzIQBg"));
 
 /**
  * @generated from message sysctl_entry
@@ -36,10 +36,9 @@ export type sysctl_entry = Message<"sysctl_entry"> & {
 
 /**
  * Describes the message sysctl_entry.
- * Use `create(sysctl_entrySchema)` to create a new message.
+ * Use `create(sysctl_entrySchema())` to create a new message.
  */
-export const sysctl_entrySchema: GenMessage<sysctl_entry> = /*@__PURE__*/
-  messageDesc(file_sysctl, 0);
+export const sysctl_entrySchema: () => GenMessage<sysctl_entry> = lazy(() => messageDesc(file_sysctl(), 0));
 
 /**
  * @generated from enum SysctlType
@@ -64,6 +63,5 @@ export type SysctlType = (typeof SysctlType)[keyof typeof SysctlType];
 /**
  * Describes the enum SysctlType.
  */
-export const SysctlTypeSchema: GenEnum<SysctlType> = /*@__PURE__*/
-  enumDesc(file_sysctl, 0);
+export const SysctlTypeSchema: () => GenEnum<SysctlType> = lazy(() => enumDesc(file_sysctl(), 0));
 

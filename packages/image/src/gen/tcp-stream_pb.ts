@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file tcp-stream.proto.
  */
-export const file_tcp_stream: GenFile = /*@__PURE__*/
-  fileDesc("ChB0Y3Atc3RyZWFtLnByb3RvImUKDnRjcF9vcHRzX2VudHJ5EgwKBGNvcmsYASABKAgSDwoHbm9kZWxheRgCIAEoCBIPCgdrZWVwY250GAMgASgNEhAKCGtlZXBpZGxlGAQgASgNEhEKCWtlZXBpbnR2bBgFIAEoDSLIAgoQdGNwX3N0cmVhbV9lbnRyeRIPCgdpbnFfbGVuGAEgAigNEg8KB2lucV9zZXEYAiACKA0SEAoIb3V0cV9sZW4YAyACKA0SEAoIb3V0cV9zZXEYBCACKA0SFwoIb3B0X21hc2sYBSACKA1CBdI/AggBEhIKCnNuZF93c2NhbGUYBiACKA0SEQoJbXNzX2NsYW1wGAcgAigNEhIKCnJjdl93c2NhbGUYCCABKA0SEQoJdGltZXN0YW1wGAkgASgNEgwKBGNvcmsYCiABKAgSDwoHbm9kZWxheRgLIAEoCBIQCgh1bnNxX2xlbhgMIAEoDRIPCgdzbmRfd2wxGA0gASgNEg8KB3NuZF93bmQYDiABKA0SEgoKbWF4X3dpbmRvdxgPIAEoDRIPCgdyY3Zfd25kGBAgASgNEg8KB3Jjdl93dXAYESABKA0", [file_opts]);
+export const file_tcp_stream: () => GenFile = lazy(() => fileDesc("ChB0Y3Atc3RyZWFtLnByb3RvImUKDnRjcF9vcHRzX2VudHJ5EgwKBGNvcmsYASABKAgSDwoHbm9kZWxheRgCIAEoCBIPCgdrZWVwY250GAMgASgNEhAKCGtlZXBpZGxlGAQgASgNEhEKCWtlZXBpbnR2bBgFIAEoDSLIAgoQdGNwX3N0cmVhbV9lbnRyeRIPCgdpbnFfbGVuGAEgAigNEg8KB2lucV9zZXEYAiACKA0SEAoIb3V0cV9sZW4YAyACKA0SEAoIb3V0cV9zZXEYBCACKA0SFwoIb3B0X21hc2sYBSACKA1CBdI/AggBEhIKCnNuZF93c2NhbGUYBiACKA0SEQoJbXNzX2NsYW1wGAcgAigNEhIKCnJjdl93c2NhbGUYCCABKA0SEQoJdGltZXN0YW1wGAkgASgNEgwKBGNvcmsYCiABKAgSDwoHbm9kZWxheRgLIAEoCBIQCgh1bnNxX2xlbhgMIAEoDRIPCgdzbmRfd2wxGA0gASgNEg8KB3NuZF93bmQYDiABKA0SEgoKbWF4X3dpbmRvdxgPIAEoDRIPCgdyY3Zfd25kGBAgASgNEg8KB3Jjdl93dXAYESABKA0", [file_opts()]));
 
 /**
  * @generated from message tcp_opts_entry
@@ -47,10 +47,9 @@ export type tcp_opts_entry = Message<"tcp_opts_entry"> & {
 
 /**
  * Describes the message tcp_opts_entry.
- * Use `create(tcp_opts_entrySchema)` to create a new message.
+ * Use `create(tcp_opts_entrySchema())` to create a new message.
  */
-export const tcp_opts_entrySchema: GenMessage<tcp_opts_entry> = /*@__PURE__*/
-  messageDesc(file_tcp_stream, 0);
+export const tcp_opts_entrySchema: () => GenMessage<tcp_opts_entry> = lazy(() => messageDesc(file_tcp_stream(), 0));
 
 /**
  * @generated from message tcp_stream_entry
@@ -152,8 +151,7 @@ export type tcp_stream_entry = Message<"tcp_stream_entry"> & {
 
 /**
  * Describes the message tcp_stream_entry.
- * Use `create(tcp_stream_entrySchema)` to create a new message.
+ * Use `create(tcp_stream_entrySchema())` to create a new message.
  */
-export const tcp_stream_entrySchema: GenMessage<tcp_stream_entry> = /*@__PURE__*/
-  messageDesc(file_tcp_stream, 1);
+export const tcp_stream_entrySchema: () => GenMessage<tcp_stream_entry> = lazy(() => messageDesc(file_tcp_stream(), 1));
 

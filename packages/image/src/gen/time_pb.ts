@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file time.proto.
  */
-export const file_time: GenFile = /*@__PURE__*/
-  fileDesc("Cgp0aW1lLnByb3RvIioKB3RpbWV2YWwSDgoGdHZfc2VjGAEgAigEEg8KB3R2X3VzZWMYAiACKAQ");
+export const file_time: () => GenFile = lazy(() => fileDesc("Cgp0aW1lLnByb3RvIioKB3RpbWV2YWwSDgoGdHZfc2VjGAEgAigEEg8KB3R2X3VzZWMYAiACKAQ"));
 
 /**
  * @generated from message timeval
@@ -31,8 +31,7 @@ export type timeval = Message<"timeval"> & {
 
 /**
  * Describes the message timeval.
- * Use `create(timevalSchema)` to create a new message.
+ * Use `create(timevalSchema())` to create a new message.
  */
-export const timevalSchema: GenMessage<timeval> = /*@__PURE__*/
-  messageDesc(file_time, 0);
+export const timevalSchema: () => GenMessage<timeval> = lazy(() => messageDesc(file_time(), 0));
 

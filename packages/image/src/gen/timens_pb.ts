@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file timens.proto.
  */
-export const file_timens: GenFile = /*@__PURE__*/
-  fileDesc("Cgx0aW1lbnMucHJvdG8iKwoIdGltZXNwZWMSDgoGdHZfc2VjGAEgAigEEg8KB3R2X25zZWMYAiACKAQiSQoMdGltZW5zX2VudHJ5EhwKCW1vbm90b25pYxgBIAIoCzIJLnRpbWVzcGVjEhsKCGJvb3R0aW1lGAIgAigLMgkudGltZXNwZWM");
+export const file_timens: () => GenFile = lazy(() => fileDesc("Cgx0aW1lbnMucHJvdG8iKwoIdGltZXNwZWMSDgoGdHZfc2VjGAEgAigEEg8KB3R2X25zZWMYAiACKAQiSQoMdGltZW5zX2VudHJ5EhwKCW1vbm90b25pYxgBIAIoCzIJLnRpbWVzcGVjEhsKCGJvb3R0aW1lGAIgAigLMgkudGltZXNwZWM"));
 
 /**
  * @generated from message timespec
@@ -31,10 +31,9 @@ export type timespec = Message<"timespec"> & {
 
 /**
  * Describes the message timespec.
- * Use `create(timespecSchema)` to create a new message.
+ * Use `create(timespecSchema())` to create a new message.
  */
-export const timespecSchema: GenMessage<timespec> = /*@__PURE__*/
-  messageDesc(file_timens, 0);
+export const timespecSchema: () => GenMessage<timespec> = lazy(() => messageDesc(file_timens(), 0));
 
 /**
  * @generated from message timens_entry
@@ -53,8 +52,7 @@ export type timens_entry = Message<"timens_entry"> & {
 
 /**
  * Describes the message timens_entry.
- * Use `create(timens_entrySchema)` to create a new message.
+ * Use `create(timens_entrySchema())` to create a new message.
  */
-export const timens_entrySchema: GenMessage<timens_entry> = /*@__PURE__*/
-  messageDesc(file_timens, 1);
+export const timens_entrySchema: () => GenMessage<timens_entry> = lazy(() => messageDesc(file_timens(), 1));
 

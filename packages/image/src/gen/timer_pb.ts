@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file timer.proto.
  */
-export const file_timer: GenFile = /*@__PURE__*/
-  fileDesc("Cgt0aW1lci5wcm90byJICgxpdGltZXJfZW50cnkSDAoEaXNlYxgBIAIoBBINCgVpdXNlYxgCIAIoBBIMCgR2c2VjGAMgAigEEg0KBXZ1c2VjGAQgAigEItcBChFwb3NpeF90aW1lcl9lbnRyeRINCgVpdF9pZBgBIAIoDRIQCghjbG9ja19pZBgCIAIoDRIQCghzaV9zaWdubxgDIAIoDRIXCg9pdF9zaWdldl9ub3RpZnkYBCACKA0SEQoJc2l2YWxfcHRyGAUgAigEEg8KB292ZXJydW4YBiACKA0SDAoEaXNlYxgHIAIoBBINCgVpbnNlYxgIIAIoBBIMCgR2c2VjGAkgAigEEg0KBXZuc2VjGAogAigEEhgKEG5vdGlmeV90aHJlYWRfaWQYCyABKAUijQEKEXRhc2tfdGltZXJzX2VudHJ5EhsKBHJlYWwYASACKAsyDS5pdGltZXJfZW50cnkSGwoEdmlydBgCIAIoCzINLml0aW1lcl9lbnRyeRIbCgRwcm9mGAMgAigLMg0uaXRpbWVyX2VudHJ5EiEKBXBvc2l4GAQgAygLMhIucG9zaXhfdGltZXJfZW50cnk");
+export const file_timer: () => GenFile = lazy(() => fileDesc("Cgt0aW1lci5wcm90byJICgxpdGltZXJfZW50cnkSDAoEaXNlYxgBIAIoBBINCgVpdXNlYxgCIAIoBBIMCgR2c2VjGAMgAigEEg0KBXZ1c2VjGAQgAigEItcBChFwb3NpeF90aW1lcl9lbnRyeRINCgVpdF9pZBgBIAIoDRIQCghjbG9ja19pZBgCIAIoDRIQCghzaV9zaWdubxgDIAIoDRIXCg9pdF9zaWdldl9ub3RpZnkYBCACKA0SEQoJc2l2YWxfcHRyGAUgAigEEg8KB292ZXJydW4YBiACKA0SDAoEaXNlYxgHIAIoBBINCgVpbnNlYxgIIAIoBBIMCgR2c2VjGAkgAigEEg0KBXZuc2VjGAogAigEEhgKEG5vdGlmeV90aHJlYWRfaWQYCyABKAUijQEKEXRhc2tfdGltZXJzX2VudHJ5EhsKBHJlYWwYASACKAsyDS5pdGltZXJfZW50cnkSGwoEdmlydBgCIAIoCzINLml0aW1lcl9lbnRyeRIbCgRwcm9mGAMgAigLMg0uaXRpbWVyX2VudHJ5EiEKBXBvc2l4GAQgAygLMhIucG9zaXhfdGltZXJfZW50cnk"));
 
 /**
  * @generated from message itimer_entry
@@ -41,10 +41,9 @@ export type itimer_entry = Message<"itimer_entry"> & {
 
 /**
  * Describes the message itimer_entry.
- * Use `create(itimer_entrySchema)` to create a new message.
+ * Use `create(itimer_entrySchema())` to create a new message.
  */
-export const itimer_entrySchema: GenMessage<itimer_entry> = /*@__PURE__*/
-  messageDesc(file_timer, 0);
+export const itimer_entrySchema: () => GenMessage<itimer_entry> = lazy(() => messageDesc(file_timer(), 0));
 
 /**
  * @generated from message posix_timer_entry
@@ -108,10 +107,9 @@ export type posix_timer_entry = Message<"posix_timer_entry"> & {
 
 /**
  * Describes the message posix_timer_entry.
- * Use `create(posix_timer_entrySchema)` to create a new message.
+ * Use `create(posix_timer_entrySchema())` to create a new message.
  */
-export const posix_timer_entrySchema: GenMessage<posix_timer_entry> = /*@__PURE__*/
-  messageDesc(file_timer, 1);
+export const posix_timer_entrySchema: () => GenMessage<posix_timer_entry> = lazy(() => messageDesc(file_timer(), 1));
 
 /**
  * @generated from message task_timers_entry
@@ -140,8 +138,7 @@ export type task_timers_entry = Message<"task_timers_entry"> & {
 
 /**
  * Describes the message task_timers_entry.
- * Use `create(task_timers_entrySchema)` to create a new message.
+ * Use `create(task_timers_entrySchema())` to create a new message.
  */
-export const task_timers_entrySchema: GenMessage<task_timers_entry> = /*@__PURE__*/
-  messageDesc(file_timer, 2);
+export const task_timers_entrySchema: () => GenMessage<task_timers_entry> = lazy(() => messageDesc(file_timer(), 2));
 

@@ -6,6 +6,7 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file timerfd.proto.
  */
-export const file_timerfd: GenFile = /*@__PURE__*/
-  fileDesc("Cg10aW1lcmZkLnByb3RvIsQBCg10aW1lcmZkX2VudHJ5EgoKAmlkGAEgAigNEhQKBWZsYWdzGAIgAigNQgXSPwIIARIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIPCgdjbG9ja2lkGAQgAigNEg0KBXRpY2tzGAUgAigEEhwKDXNldHRpbWVfZmxhZ3MYBiACKA1CBdI/AggBEgwKBHZzZWMYByACKAQSDQoFdm5zZWMYCCACKAQSDAoEaXNlYxgJIAIoBBINCgVpbnNlYxgKIAIoBA", [file_opts, file_fown]);
+export const file_timerfd: () => GenFile = lazy(() => fileDesc("Cg10aW1lcmZkLnByb3RvIsQBCg10aW1lcmZkX2VudHJ5EgoKAmlkGAEgAigNEhQKBWZsYWdzGAIgAigNQgXSPwIIARIZCgRmb3duGAMgAigLMgsuZm93bl9lbnRyeRIPCgdjbG9ja2lkGAQgAigNEg0KBXRpY2tzGAUgAigEEhwKDXNldHRpbWVfZmxhZ3MYBiACKA1CBdI/AggBEgwKBHZzZWMYByACKAQSDQoFdm5zZWMYCCACKAQSDAoEaXNlYxgJIAIoBBINCgVpbnNlYxgKIAIoBA", [file_opts(), file_fown()]));
 
 /**
  * @generated from message timerfd_entry
@@ -74,8 +74,7 @@ export type timerfd_entry = Message<"timerfd_entry"> & {
 
 /**
  * Describes the message timerfd_entry.
- * Use `create(timerfd_entrySchema)` to create a new message.
+ * Use `create(timerfd_entrySchema())` to create a new message.
  */
-export const timerfd_entrySchema: GenMessage<timerfd_entry> = /*@__PURE__*/
-  messageDesc(file_timerfd, 0);
+export const timerfd_entrySchema: () => GenMessage<timerfd_entry> = lazy(() => messageDesc(file_timerfd(), 0));
 

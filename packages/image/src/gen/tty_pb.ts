@@ -6,6 +6,7 @@
 
 import type { GenEnum, GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { enumDesc, fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { fown_entry } from "./fown_pb.ts";
 import { file_fown } from "./fown_pb.ts";
@@ -14,8 +15,7 @@ import type { Message } from "@bufbuild/protobuf";
 /**
  * Describes the file tty.proto.
  */
-export const file_tty: GenFile = /*@__PURE__*/
-  fileDesc("Cgl0dHkucHJvdG8iVQoNd2luc2l6ZV9lbnRyeRIOCgZ3c19yb3cYASACKA0SDgoGd3NfY29sGAIgAigNEhEKCXdzX3hwaXhlbBgDIAIoDRIRCgl3c195cGl4ZWwYBCACKA0ilQEKDXRlcm1pb3NfZW50cnkSDwoHY19pZmxhZxgBIAIoDRIPCgdjX29mbGFnGAIgAigNEg8KB2NfY2ZsYWcYAyACKA0SDwoHY19sZmxhZxgEIAIoDRIOCgZjX2xpbmUYBSACKA0SEAoIY19pc3BlZWQYBiACKA0SEAoIY19vc3BlZWQYByACKA0SDAoEY19jYxgIIAMoDSIeCg10dHlfcHR5X2VudHJ5Eg0KBWluZGV4GAEgAigNIi4KDnR0eV9kYXRhX2VudHJ5Eg4KBnR0eV9pZBgBIAIoDRIMCgRkYXRhGAIgAigMIsMCCg50dHlfaW5mb19lbnRyeRIKCgJpZBgBIAIoDRIWCgR0eXBlGAIgAigOMgguVHR5VHlwZRIOCgZsb2NrZWQYAyACKAgSEQoJZXhjbHVzaXZlGAQgAigIEhMKC3BhY2tldF9tb2RlGAUgAigIEgsKA3NpZBgGIAIoDRIMCgRwZ3JwGAcgAigNEgwKBHJkZXYYCCACKA0SHwoHdGVybWlvcxgJIAEoCzIOLnRlcm1pb3NfZW50cnkSJgoOdGVybWlvc19sb2NrZWQYCiABKAsyDi50ZXJtaW9zX2VudHJ5Eh8KB3dpbnNpemUYCyABKAsyDi53aW5zaXplX2VudHJ5EhsKA3B0eRgMIAEoCzIOLnR0eV9wdHlfZW50cnkSCwoDZGV2GA0gASgNEgsKA3VpZBgOIAEoDRILCgNnaWQYDyABKA0icwoOdHR5X2ZpbGVfZW50cnkSCgoCaWQYASACKA0SEwoLdHR5X2luZm9faWQYAiACKA0SFAoFZmxhZ3MYAyACKA1CBdI/AggBEhkKBGZvd24YBCACKAsyCy5mb3duX2VudHJ5Eg8KB3JlZ2ZfaWQYBiABKA0qVwoHVHR5VHlwZRILCgdVTktOT1dOEAASBwoDUFRZEAESCwoHQ09OU09MRRACEgYKAlZUEAMSCAoEQ1RUWRAEEgsKB0VYVF9UVFkQBRIKCgZTRVJJQUwQBg", [file_opts, file_fown]);
+export const file_tty: () => GenFile = lazy(() => fileDesc("Cgl0dHkucHJvdG8iVQoNd2luc2l6ZV9lbnRyeRIOCgZ3c19yb3cYASACKA0SDgoGd3NfY29sGAIgAigNEhEKCXdzX3hwaXhlbBgDIAIoDRIRCgl3c195cGl4ZWwYBCACKA0ilQEKDXRlcm1pb3NfZW50cnkSDwoHY19pZmxhZxgBIAIoDRIPCgdjX29mbGFnGAIgAigNEg8KB2NfY2ZsYWcYAyACKA0SDwoHY19sZmxhZxgEIAIoDRIOCgZjX2xpbmUYBSACKA0SEAoIY19pc3BlZWQYBiACKA0SEAoIY19vc3BlZWQYByACKA0SDAoEY19jYxgIIAMoDSIeCg10dHlfcHR5X2VudHJ5Eg0KBWluZGV4GAEgAigNIi4KDnR0eV9kYXRhX2VudHJ5Eg4KBnR0eV9pZBgBIAIoDRIMCgRkYXRhGAIgAigMIsMCCg50dHlfaW5mb19lbnRyeRIKCgJpZBgBIAIoDRIWCgR0eXBlGAIgAigOMgguVHR5VHlwZRIOCgZsb2NrZWQYAyACKAgSEQoJZXhjbHVzaXZlGAQgAigIEhMKC3BhY2tldF9tb2RlGAUgAigIEgsKA3NpZBgGIAIoDRIMCgRwZ3JwGAcgAigNEgwKBHJkZXYYCCACKA0SHwoHdGVybWlvcxgJIAEoCzIOLnRlcm1pb3NfZW50cnkSJgoOdGVybWlvc19sb2NrZWQYCiABKAsyDi50ZXJtaW9zX2VudHJ5Eh8KB3dpbnNpemUYCyABKAsyDi53aW5zaXplX2VudHJ5EhsKA3B0eRgMIAEoCzIOLnR0eV9wdHlfZW50cnkSCwoDZGV2GA0gASgNEgsKA3VpZBgOIAEoDRILCgNnaWQYDyABKA0icwoOdHR5X2ZpbGVfZW50cnkSCgoCaWQYASACKA0SEwoLdHR5X2luZm9faWQYAiACKA0SFAoFZmxhZ3MYAyACKA1CBdI/AggBEhkKBGZvd24YBCACKAsyCy5mb3duX2VudHJ5Eg8KB3JlZ2ZfaWQYBiABKA0qVwoHVHR5VHlwZRILCgdVTktOT1dOEAASBwoDUFRZEAESCwoHQ09OU09MRRACEgYKAlZUEAMSCAoEQ1RUWRAEEgsKB0VYVF9UVFkQBRIKCgZTRVJJQUwQBg", [file_opts(), file_fown()]));
 
 /**
  * @generated from message winsize_entry
@@ -44,10 +44,9 @@ export type winsize_entry = Message<"winsize_entry"> & {
 
 /**
  * Describes the message winsize_entry.
- * Use `create(winsize_entrySchema)` to create a new message.
+ * Use `create(winsize_entrySchema())` to create a new message.
  */
-export const winsize_entrySchema: GenMessage<winsize_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 0);
+export const winsize_entrySchema: () => GenMessage<winsize_entry> = lazy(() => messageDesc(file_tty(), 0));
 
 /**
  * @generated from message termios_entry
@@ -96,10 +95,9 @@ export type termios_entry = Message<"termios_entry"> & {
 
 /**
  * Describes the message termios_entry.
- * Use `create(termios_entrySchema)` to create a new message.
+ * Use `create(termios_entrySchema())` to create a new message.
  */
-export const termios_entrySchema: GenMessage<termios_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 1);
+export const termios_entrySchema: () => GenMessage<termios_entry> = lazy(() => messageDesc(file_tty(), 1));
 
 /**
  * @generated from message tty_pty_entry
@@ -113,10 +111,9 @@ export type tty_pty_entry = Message<"tty_pty_entry"> & {
 
 /**
  * Describes the message tty_pty_entry.
- * Use `create(tty_pty_entrySchema)` to create a new message.
+ * Use `create(tty_pty_entrySchema())` to create a new message.
  */
-export const tty_pty_entrySchema: GenMessage<tty_pty_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 2);
+export const tty_pty_entrySchema: () => GenMessage<tty_pty_entry> = lazy(() => messageDesc(file_tty(), 2));
 
 /**
  * @generated from message tty_data_entry
@@ -135,10 +132,9 @@ export type tty_data_entry = Message<"tty_data_entry"> & {
 
 /**
  * Describes the message tty_data_entry.
- * Use `create(tty_data_entrySchema)` to create a new message.
+ * Use `create(tty_data_entrySchema())` to create a new message.
  */
-export const tty_data_entrySchema: GenMessage<tty_data_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 3);
+export const tty_data_entrySchema: () => GenMessage<tty_data_entry> = lazy(() => messageDesc(file_tty(), 3));
 
 /**
  * @generated from message tty_info_entry
@@ -235,10 +231,9 @@ export type tty_info_entry = Message<"tty_info_entry"> & {
 
 /**
  * Describes the message tty_info_entry.
- * Use `create(tty_info_entrySchema)` to create a new message.
+ * Use `create(tty_info_entrySchema())` to create a new message.
  */
-export const tty_info_entrySchema: GenMessage<tty_info_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 4);
+export const tty_info_entrySchema: () => GenMessage<tty_info_entry> = lazy(() => messageDesc(file_tty(), 4));
 
 /**
  * @generated from message tty_file_entry
@@ -274,10 +269,9 @@ export type tty_file_entry = Message<"tty_file_entry"> & {
 
 /**
  * Describes the message tty_file_entry.
- * Use `create(tty_file_entrySchema)` to create a new message.
+ * Use `create(tty_file_entrySchema())` to create a new message.
  */
-export const tty_file_entrySchema: GenMessage<tty_file_entry> = /*@__PURE__*/
-  messageDesc(file_tty, 5);
+export const tty_file_entrySchema: () => GenMessage<tty_file_entry> = lazy(() => messageDesc(file_tty(), 5));
 
 /**
  * @generated from enum TtyType
@@ -327,6 +321,5 @@ export type TtyType = (typeof TtyType)[keyof typeof TtyType];
 /**
  * Describes the enum TtyType.
  */
-export const TtyTypeSchema: GenEnum<TtyType> = /*@__PURE__*/
-  enumDesc(file_tty, 0);
+export const TtyTypeSchema: () => GenEnum<TtyType> = lazy(() => enumDesc(file_tty(), 0));
 

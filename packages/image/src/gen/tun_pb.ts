@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file tun.proto.
  */
-export const file_tun: GenFile = /*@__PURE__*/
-  fileDesc("Cgl0dW4ucHJvdG8iTAoNdHVuZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIOCgZuZXRkZXYYAiABKAkSEAoIZGV0YWNoZWQYAyABKAgSDQoFbnNfaWQYBCABKA0iZQoOdHVuX2xpbmtfZW50cnkSFAoFZmxhZ3MYASACKA1CBdI/AggBEg0KBW93bmVyGAIgAigFEg0KBWdyb3VwGAMgAigFEg8KB3ZuZXRoZHIYBCACKA0SDgoGc25kYnVmGAUgAigN", [file_opts]);
+export const file_tun: () => GenFile = lazy(() => fileDesc("Cgl0dW4ucHJvdG8iTAoNdHVuZmlsZV9lbnRyeRIKCgJpZBgBIAIoDRIOCgZuZXRkZXYYAiABKAkSEAoIZGV0YWNoZWQYAyABKAgSDQoFbnNfaWQYBCABKA0iZQoOdHVuX2xpbmtfZW50cnkSFAoFZmxhZ3MYASACKA1CBdI/AggBEg0KBW93bmVyGAIgAigFEg0KBWdyb3VwGAMgAigFEg8KB3ZuZXRoZHIYBCACKA0SDgoGc25kYnVmGAUgAigN", [file_opts()]));
 
 /**
  * @generated from message tunfile_entry
@@ -42,10 +42,9 @@ export type tunfile_entry = Message<"tunfile_entry"> & {
 
 /**
  * Describes the message tunfile_entry.
- * Use `create(tunfile_entrySchema)` to create a new message.
+ * Use `create(tunfile_entrySchema())` to create a new message.
  */
-export const tunfile_entrySchema: GenMessage<tunfile_entry> = /*@__PURE__*/
-  messageDesc(file_tun, 0);
+export const tunfile_entrySchema: () => GenMessage<tunfile_entry> = lazy(() => messageDesc(file_tun(), 0));
 
 /**
  * @generated from message tun_link_entry
@@ -79,8 +78,7 @@ export type tun_link_entry = Message<"tun_link_entry"> & {
 
 /**
  * Describes the message tun_link_entry.
- * Use `create(tun_link_entrySchema)` to create a new message.
+ * Use `create(tun_link_entrySchema())` to create a new message.
  */
-export const tun_link_entrySchema: GenMessage<tun_link_entry> = /*@__PURE__*/
-  messageDesc(file_tun, 1);
+export const tun_link_entrySchema: () => GenMessage<tun_link_entry> = lazy(() => messageDesc(file_tun(), 1));
 

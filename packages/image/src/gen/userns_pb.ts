@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file userns.proto.
  */
-export const file_userns: GenFile = /*@__PURE__*/
-  fileDesc("Cgx1c2VybnMucHJvdG8iQwoOdWlkX2dpZF9leHRlbnQSDQoFZmlyc3QYASACKA0SEwoLbG93ZXJfZmlyc3QYAiACKA0SDQoFY291bnQYAyACKA0iUgoMdXNlcm5zX2VudHJ5EiAKB3VpZF9tYXAYASADKAsyDy51aWRfZ2lkX2V4dGVudBIgCgdnaWRfbWFwGAIgAygLMg8udWlkX2dpZF9leHRlbnQ");
+export const file_userns: () => GenFile = lazy(() => fileDesc("Cgx1c2VybnMucHJvdG8iQwoOdWlkX2dpZF9leHRlbnQSDQoFZmlyc3QYASACKA0SEwoLbG93ZXJfZmlyc3QYAiACKA0SDQoFY291bnQYAyACKA0iUgoMdXNlcm5zX2VudHJ5EiAKB3VpZF9tYXAYASADKAsyDy51aWRfZ2lkX2V4dGVudBIgCgdnaWRfbWFwGAIgAygLMg8udWlkX2dpZF9leHRlbnQ"));
 
 /**
  * @generated from message uid_gid_extent
@@ -36,10 +36,9 @@ export type uid_gid_extent = Message<"uid_gid_extent"> & {
 
 /**
  * Describes the message uid_gid_extent.
- * Use `create(uid_gid_extentSchema)` to create a new message.
+ * Use `create(uid_gid_extentSchema())` to create a new message.
  */
-export const uid_gid_extentSchema: GenMessage<uid_gid_extent> = /*@__PURE__*/
-  messageDesc(file_userns, 0);
+export const uid_gid_extentSchema: () => GenMessage<uid_gid_extent> = lazy(() => messageDesc(file_userns(), 0));
 
 /**
  * @generated from message userns_entry
@@ -58,8 +57,7 @@ export type userns_entry = Message<"userns_entry"> & {
 
 /**
  * Describes the message userns_entry.
- * Use `create(userns_entrySchema)` to create a new message.
+ * Use `create(userns_entrySchema())` to create a new message.
  */
-export const userns_entrySchema: GenMessage<userns_entry> = /*@__PURE__*/
-  messageDesc(file_userns, 1);
+export const userns_entrySchema: () => GenMessage<userns_entry> = lazy(() => messageDesc(file_userns(), 1));
 

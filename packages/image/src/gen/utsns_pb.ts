@@ -6,13 +6,13 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file utsns.proto.
  */
-export const file_utsns: GenFile = /*@__PURE__*/
-  fileDesc("Cgt1dHNucy5wcm90byIzCgt1dHNuc19lbnRyeRIQCghub2RlbmFtZRgBIAIoCRISCgpkb21haW5uYW1lGAIgAigJ");
+export const file_utsns: () => GenFile = lazy(() => fileDesc("Cgt1dHNucy5wcm90byIzCgt1dHNuc19lbnRyeRIQCghub2RlbmFtZRgBIAIoCRISCgpkb21haW5uYW1lGAIgAigJ"));
 
 /**
  * @generated from message utsns_entry
@@ -31,8 +31,7 @@ export type utsns_entry = Message<"utsns_entry"> & {
 
 /**
  * Describes the message utsns_entry.
- * Use `create(utsns_entrySchema)` to create a new message.
+ * Use `create(utsns_entrySchema())` to create a new message.
  */
-export const utsns_entrySchema: GenMessage<utsns_entry> = /*@__PURE__*/
-  messageDesc(file_utsns, 0);
+export const utsns_entrySchema: () => GenMessage<utsns_entry> = lazy(() => messageDesc(file_utsns(), 0));
 

@@ -6,14 +6,14 @@
 
 import type { GenFile, GenMessage } from "@bufbuild/protobuf/codegenv2";
 import { fileDesc, messageDesc } from "@bufbuild/protobuf/codegenv2";
+import { lazy } from "../lazy.ts";
 import { file_opts } from "./opts_pb.ts";
 import type { Message } from "@bufbuild/protobuf";
 
 /**
  * Describes the file vma.proto.
  */
-export const file_vma: GenFile = /*@__PURE__*/
-  fileDesc("Cgl2bWEucHJvdG8i7AEKCXZtYV9lbnRyeRIUCgVzdGFydBgBIAIoBEIF0j8CCAESEgoDZW5kGAIgAigEQgXSPwIIARINCgVwZ29mZhgDIAIoBBINCgVzaG1pZBgEIAIoBBIcCgRwcm90GAUgAigNQg7SPwsaCW1tYXAucHJvdBIeCgVmbGFncxgGIAIoDUIP0j8MGgptbWFwLmZsYWdzEiAKBnN0YXR1cxgHIAIoDUIQ0j8NGgttbWFwLnN0YXR1cxIKCgJmZBgIIAIoEhITCgRtYWR2GAkgASgEQgXSPwIIARIWCgdmZGZsYWdzGAogASgNQgXSPwIIAQ", [file_opts]);
+export const file_vma: () => GenFile = lazy(() => fileDesc("Cgl2bWEucHJvdG8i7AEKCXZtYV9lbnRyeRIUCgVzdGFydBgBIAIoBEIF0j8CCAESEgoDZW5kGAIgAigEQgXSPwIIARINCgVwZ29mZhgDIAIoBBINCgVzaG1pZBgEIAIoBBIcCgRwcm90GAUgAigNQg7SPwsaCW1tYXAucHJvdBIeCgVmbGFncxgGIAIoDUIP0j8MGgptbWFwLmZsYWdzEiAKBnN0YXR1cxgHIAIoDUIQ0j8NGgttbWFwLnN0YXR1cxIKCgJmZBgIIAIoEhITCgRtYWR2GAkgASgEQgXSPwIIARIWCgdmZGZsYWdzGAogASgNQgXSPwIIAQ", [file_opts()]));
 
 /**
  * @generated from message vma_entry
@@ -81,8 +81,7 @@ export type vma_entry = Message<"vma_entry"> & {
 
 /**
  * Describes the message vma_entry.
- * Use `create(vma_entrySchema)` to create a new message.
+ * Use `create(vma_entrySchema())` to create a new message.
  */
-export const vma_entrySchema: GenMessage<vma_entry> = /*@__PURE__*/
-  messageDesc(file_vma, 0);
+export const vma_entrySchema: () => GenMessage<vma_entry> = lazy(() => messageDesc(file_vma(), 0));
 
