@@ -29,7 +29,7 @@ const { forkMany, growthOf } = await import('../test/engine/many-forks.ts');
 const person = createPerson();
 const began = performance.now();
 try {
-  const looks = await forkMany(person, Number(values.count), Number(values.every), (held) => {
+  const looks = await forkMany(person, [Number(values.count), Number(values.every)], (held) => {
     console.log(`${((performance.now() - began) / 1000).toFixed(0)} s ${JSON.stringify(held)}`);
   });
   const growth = growthOf(looks);

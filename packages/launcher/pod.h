@@ -25,6 +25,9 @@ struct pod {
   // The worker of the checkpoint under way.
   pid_t worker;
   int worker_status;  // of the last one that has ended
+  pid_t spare;  // one that has served a fork and waits for the next request, up to this moment
+  long long spare_until;
+  char *given;  // the request that one of these has got and has not said a word about
   int to_worker, from_worker;
   char buffer[WORKER_BUFFER];
   size_t buffered;
@@ -76,6 +79,8 @@ int unix_peers(struct text *text, size_t *count);
 
 // worker.c
 void start_worker(char *request);
+void end_spare(void);
+void spare_ended(void);
 void reply(int result);
 void tell_worker(const char *key, size_t count, char **fields);
 void add_waiting(const char *path);

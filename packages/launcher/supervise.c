@@ -239,6 +239,7 @@ static int lingers(void) {
 
 static void end_pod(void) __attribute__((noreturn));
 static void end_pod(void) {
+  end_spare();
   // The worker sees the end of its input, removes what it has half made, and leaves.
   if (pod.worker != 0) {
     if (pod.to_worker >= 0) close(pod.to_worker);
@@ -263,6 +264,8 @@ static void reap(void) {
       pod.program_gone = 1;
     } else if (pid == pod.worker) {
       worker_ended(status);
+    } else if (pid == pod.spare) {
+      spare_ended();
     } else if (pid == pod.criu) {
       if (status != 0) end_group_of(pid);
       char text[16];
@@ -341,6 +344,10 @@ void supervise(void) {
       timeout = left > 0 ? (int)left : 0;
     }
     if (pod.deliveries > 0 && (timeout < 0 || timeout > DELIVERY_LOOK_MS)) timeout = DELIVERY_LOOK_MS;
+    if (pod.spare != 0 && pod.criu == 0) {
+      long long left = pod.spare_until - now_ms(CLOCK_MONOTONIC);
+      if (timeout < 0 || left < timeout) timeout = left > 0 ? (int)left : 0;
+    }
     if (pod.program_gone) timeout = 1000;
     if (poll(fds, 4, timeout) < 0 && errno != EINTR) break;
     drop_deliveries();
@@ -349,6 +356,7 @@ void supervise(void) {
     if (fds[3].revents != 0) read_link();
     if (fds[0].revents != 0) read_signals();
     if (pod.criu != 0 && now_ms(CLOCK_MONOTONIC) >= pod.criu_deadline) dump_is_late();
+    if (pod.spare != 0 && now_ms(CLOCK_MONOTONIC) >= pod.spare_until) end_spare();
   }
   end_pod();
 }

@@ -68,7 +68,8 @@ export class FaultyEngine {
   /** Starts the command. */
   forkpoint(...words: string[]): Running {
     const running = this.#person.start([join(this.#directory, 'lib/bin/forkpoint'), ...words], {
-      env: { FORKPOINT_NODE: nodeBinary(24) },
+      // Operations are counted from the start of a worker: each request has one of its own.
+      env: { FORKPOINT_NODE: nodeBinary(24), FORKPOINT_SPARE_MS: '0' },
     });
     running.child.stdin?.end();
     return running;

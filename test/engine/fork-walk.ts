@@ -7,7 +7,7 @@ import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/te
 import type { Person, Running } from '@forkpoint/testkit';
 import { FaultyEngine } from './faulty-engine.ts';
 import type { Caller } from './faulty-engine.ts';
-import { childrenOf, isAlive, launcherOf } from './pods.ts';
+import { childrenOf, commandOf, isAlive, launcherOf } from './pods.ts';
 
 /** Who is killed: the forking program, pid 1 of its pod, the launcher outside of it, or one of those that work for the fork. */
 export const VICTIMS = ['parent', 'inner', 'outer', 'worker', 'criu', 'child'] as const;
@@ -205,13 +205,4 @@ function leftIn(home: string, runs: readonly string[], living: string): string[]
       : below('runs', id, 'ctl')),
   ]);
   return [...strange, ...drafts, ...inside];
-}
-
-function commandOf(pid: number): string {
-  try {
-    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ');
-  } catch {
-    // It has ended in between.
-    return '';
-  }
 }

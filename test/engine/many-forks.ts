@@ -4,7 +4,7 @@ import { join } from 'node:path';
 import { eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { parse } from './helpers.ts';
-import { childrenOf, launcherOf } from './pods.ts';
+import { childrenOf, commandOf, launcherOf } from './pods.ts';
 
 /** What is held after so many forks: descriptors, bytes, files. */
 export interface Held {
@@ -18,8 +18,11 @@ export interface Held {
   readonly outerKb: number;
   readonly innerFds: number;
   readonly outerFds: number;
-  /** Processes below the launchers, the program among them. */
+  /** Processes below the launchers, the program among them, without a worker that waits for the next fork. */
   readonly processes: number;
+  /** That worker, and its memory; 0 when there is none. */
+  readonly worker: number;
+  readonly workerKb: number;
   /** Areas of the program's memory. */
   readonly areas: number;
   /** Files and directories in the data directory. */
@@ -31,12 +34,12 @@ export interface Held {
 /** Longest time for one fork, on a machine that has much else to do. */
 const FORK_MS = 20_000;
 
-/** Forks `count` times, and looks each `every` times. */
+/** Forks `count` times, and looks each `every` times; waits for `onLook` before it goes on. */
 export async function forkMany(
   person: Person,
-  count: number,
-  every: number,
-  onLook: (held: Held) => void = () => undefined,
+  [count, every]: readonly [number, number],
+  onLook: (held: Held) => void | Promise<void> = () => undefined,
+  env: Readonly<Record<string, string>> = {},
 ): Promise<Held[]> {
   const program = [
     nodeBinary(24),
@@ -47,6 +50,7 @@ export async function forkMany(
   ];
   const running = person.forkpoint(['run', '--name', 'many', '--', ...program], {
     timeoutMs: 10_000 + count * FORK_MS,
+    env,
   });
   const looks: Held[] = [];
   for (let forks = every; forks <= count; forks += every) {
@@ -54,15 +58,13 @@ export async function forkMany(
     const [run] = (await person.json(['ps'])) as { id: string }[];
     const outer = running.child.pid ?? 0;
     const inner = launcherOf(person, run?.id ?? '');
-    // The worker of the last fork ends behind its answer.
-    const helpers = (): number[] => [
-      ...childrenOf(inner),
-      ...childrenOf(outer).filter((pid) => pid !== inner),
-    ];
+    const below = (): number[] => [...childrenOf(inner), ...childrenOf(outer).filter((pid) => pid !== inner)];
+    const helpers = (): number[] => below().filter((pid) => !isWorker(pid));
     const [program_ = 0] = await eventually(
       () => (helpers().length === 1 ? helpers() : undefined),
       'nobody but the program below the launchers',
     );
+    const worker = below().find(isWorker) ?? 0;
     const held: Held = {
       forks,
       ...parse<{ heap: number; fds: number }>(text),
@@ -72,17 +74,23 @@ export async function forkMany(
       innerFds: readdirSync(`/proc/${inner}/fd`).length,
       outerFds: readdirSync(`/proc/${outer}/fd`).length,
       processes: helpers().length,
+      worker,
+      workerKb: worker === 0 ? 0 : residentOf(worker),
       areas: readFileSync(`/proc/${program_}/maps`, 'utf8').split('\n').length,
       files: readdirSync(person.home, { recursive: true }).length,
       logBytes: readFileSync(join(person.home, 'runs', run?.id ?? '', 'launcher.log')).length,
     };
     looks.push(held);
-    onLook(held);
+    await onLook(held);
     running.child.stdin?.write('go\n');
   }
   const { code, stderr } = await running.end();
   if (code !== 0) throw new Error(stderr);
   return looks;
+}
+
+function isWorker(pid: number): boolean {
+  return commandOf(pid).includes('worker.cjs');
 }
 
 function residentOf(pid: number): number {
@@ -98,6 +106,9 @@ export function growthOf([first, ...rest]: readonly Held[]): string[] {
     // Of a collected heap: compiled code, and what V8 has not given back.
     heap: 4 << 20,
     programKb: 30_000,
+    worker: Infinity,
+    // Code that was compiled, and what V8 has not given back.
+    workerKb: 60_000,
     innerKb: 600,
     outerKb: 600,
     areas: 150,

@@ -91,6 +91,16 @@ export function childrenOf(pid: number): number[] {
   }
 }
 
+/** Returns the words of a process; empty when it has ended. */
+export function commandOf(pid: number): string {
+  try {
+    return readFileSync(`/proc/${pid}/cmdline`, 'latin1').replaceAll('\0', ' ');
+  } catch {
+    // It has ended in between.
+    return '';
+  }
+}
+
 /** Returns the host's pid of the inner launcher of a run. */
 export function launcherOf(person: Person, id: string): number {
   const record: unknown = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8'));

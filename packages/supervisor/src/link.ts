@@ -16,8 +16,8 @@ export interface DumpResult {
   readonly elapsedMs: number;
 }
 
-interface Waiter {
-  readonly resolve: (record: PlanRecord) => void;
+interface Waiter<T> {
+  readonly resolve: (value: T) => void;
   readonly reject: (error: unknown) => void;
 }
 
@@ -31,11 +31,12 @@ export class LauncherLink {
   readonly signal: AbortSignal;
   readonly #out: Writable;
   readonly #abort = new AbortController();
-  readonly #hurry = new AbortController();
-  readonly #givenUp = new AbortController();
-  readonly #commands: Waiter[] = [];
-  readonly #requests: string[] = [];
-  readonly #readers: { resolve: (line: string) => void; reject: (error: unknown) => void }[] = [];
+  #hurry = new AbortController();
+  #givenUp = new AbortController();
+  #nextJob: Waiter<string> | undefined;
+  readonly #commands: Waiter<PlanRecord>[] = [];
+  #requests: string[] = [];
+  #readers: Waiter<string>[] = [];
 
   constructor(input: Readable, output: Writable) {
     this.#out = output;
@@ -59,6 +60,15 @@ export class LauncherLink {
     if (line !== undefined) return line;
     this.signal.throwIfAborted();
     return await new Promise((resolve, reject) => this.#readers.push({ resolve, reject }));
+  }
+
+  /** Says that the request is served, and returns the next one, if any comes. Rejects when the launcher does not wait for one. */
+  async nextJob(): Promise<string> {
+    this.signal.throwIfAborted();
+    return await new Promise((resolve, reject) => {
+      this.#nextJob = { resolve, reject };
+      this.#send({ key: 'done', fields: [] });
+    });
   }
 
   /** Has the launcher run `criu dump` for at most `limitMs`. */
@@ -181,7 +191,13 @@ export class LauncherLink {
       else reader.resolve(line);
       return;
     }
-    if (record.key === 'hurry') this.#hurry.abort(hurried());
+    if (record.key === 'next') {
+      // What came for the request before, and whoever still waits for more of it, has nothing to do with this one.
+      [this.#readers, this.#requests] = [[], []];
+      [this.#hurry, this.#givenUp] = [new AbortController(), new AbortController()];
+      this.#nextJob?.resolve(record.fields[0] ?? '');
+      this.#nextJob = undefined;
+    } else if (record.key === 'hurry') this.#hurry.abort(hurried());
     else if (record.key === 'give-up') this.#givenUp.abort(givenUp());
     else this.#commands.shift()?.resolve(record);
   }
@@ -190,7 +206,10 @@ export class LauncherLink {
     if (this.signal.aborted) return;
     this.#abort.abort(reason);
     this.#hurry.abort(reason);
-    for (const waiter of [...this.#commands.splice(0), ...this.#readers.splice(0)]) waiter.reject(reason);
+    const waiters = [...this.#commands, ...this.#readers, ...(this.#nextJob ? [this.#nextJob] : [])];
+    this.#commands.length = this.#readers.length = 0;
+    this.#nextJob = undefined;
+    for (const waiter of waiters) waiter.reject(reason);
   }
 }
 

@@ -26,14 +26,35 @@ interface Failure {
   readonly resources?: readonly Resource[];
 }
 
+/** Requests that one worker serves at most: whatever it should leak is gone with it. */
+const SERVED_MAX = 200;
+
 /**
- * Serves one checkpoint request and returns the exit code. The launcher has started this process in the pod; the
- * program's fate never depends on it: when it dies, the launcher answers `failed` to whoever waits.
+ * Serves a checkpoint request, and after a fork the ones that follow soon, and returns the exit code. The launcher has started
+ * this process in the pod; the program's fate never depends on it: when it dies, the launcher answers `failed` to whoever waits.
  */
 export async function main(): Promise<number> {
   const link = new LauncherLink(process.stdin, process.stdout);
+  let line = await link.nextRequest();
+  for (let served = 1; ; served++) {
+    const request = parseRequest(line);
+    const code = await serve(link, request);
+    if (code !== 0 || !isFork(request) || served === SERVED_MAX) return code;
+    try {
+      line = await link.nextJob();
+    } catch {
+      // The launcher has let go of it.
+      return 0;
+    }
+  }
+}
+
+function isFork({ op, count }: Request): boolean {
+  return op === 'fork' || count !== undefined;
+}
+
+async function serve(link: LauncherLink, request: Request): Promise<number> {
   const surroundings = readSurroundings(process.env);
-  const request = parseRequest(await link.nextRequest());
   const job: Job = {
     link,
     request,
@@ -47,7 +68,7 @@ export async function main(): Promise<number> {
   try {
     if (request.dryRun === true) {
       voice.reported((await report(job)).findings);
-    } else if (request.op === 'fork' || request.count !== undefined) {
+    } else if (isFork(request)) {
       voice.forked(
         await takeFork(job, {
           prepared: () => voice.prepared(),
