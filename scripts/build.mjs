@@ -67,14 +67,28 @@ async function bundle(out) {
   await build({
     ...common,
     entryPoints: {
-      cli: join(root, 'packages/cli/src/main.ts'),
-      worker: join(root, 'packages/supervisor/src/main.ts'),
+      'cli.main': join(root, 'packages/cli/src/main.ts'),
+      'worker.main': join(root, 'packages/supervisor/src/main.ts'),
       'vitest-mold': join(root, 'packages/vitest/src/inside/main.ts'),
       warm: join(root, 'packages/supervisor/src/warm/driver/main.ts'),
     },
     minifySyntax: true,
     minifyWhitespace: true,
   });
+  for (const name of ['cli', 'worker']) {
+    const define = { FORKPOINT_BUNDLE: JSON.stringify(name) };
+    await build({
+      ...common,
+      define,
+      entryPoints: { [name]: join(published, 'src/start.ts') },
+      minifyWhitespace: true,
+    });
+  }
+  reexport(out);
+}
+
+/** The same libraries for `import`. */
+function reexport(out) {
   for (const name of ['index', 'host', 'vitest']) {
     const names = exportedNames(join(out, `${name}.cjs`));
     writeFileSync(

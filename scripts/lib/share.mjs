@@ -8,9 +8,15 @@ import { dataDirectory } from '../setup.mjs';
 
 const root = fileURLToPath(new URL('../..', import.meta.url)).replace(/\/$/, '');
 
-/** Lends the engine to test users: their data directories have a link to it. Root's own place is closed to others. */
+/**
+ * Lends the engine to test users: their data directories have a link to it. Root's own place is closed to others. The
+ * bundles are compiled ahead for the Node.js with which the tests start them.
+ */
 export function lendEngine() {
   const engine = join(dataDirectory(), 'engine');
+  spawnSync(join(root, 'bin/forkpoint'), ['setup'], {
+    env: { ...process.env, FORKPOINT_NODE: join(root, 'node_modules/node24/bin/node') },
+  });
   if (process.getuid() !== 0) return { engine, remove: () => undefined };
   const directory = mkdtempSync(join(tmpdir(), 'fp-engine-'));
   const lent = join(directory, 'engine');

@@ -57,7 +57,7 @@ describe('the published package', () => {
   let project: string;
 
   before(async () => {
-    person = createPerson();
+    person = createPerson('ordinary', { node: undefined });
     project = join(person.scratch, 'project');
     const made = await person.start(['mkdir', project]).end();
     assert.equal(made.code, 0);

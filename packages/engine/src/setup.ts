@@ -17,6 +17,7 @@ import { join } from 'node:path';
 import { decodeEnginePlan, encodeEnginePlan } from '@forkpoint/manifest';
 import type { EnginePlan } from '@forkpoint/manifest';
 import type { FetchContext } from './apt.ts';
+import { makeCode } from './code.ts';
 import { findCompiler } from './compiler.ts';
 import type { Compiler, CompilerChoice } from './compiler.ts';
 import { checkCriu, criuVersion, MINIMUM_CRIU, isAtLeast, requireVersion, systemCrius } from './criu.ts';
@@ -38,6 +39,8 @@ export interface SetupOptions {
   readonly force?: boolean;
   /** When given, the launcher is built as well. */
   readonly native?: { readonly sourceDir: string };
+  /** The directory of the bundles that are to be compiled ahead, with the launcher. */
+  readonly bundles?: string;
   /** `auto` when absent, or what the environment variable FORKPOINT_CC says. */
   readonly compiler?: CompilerChoice;
   /**
@@ -86,6 +89,7 @@ export async function setup(options: SetupOptions): Promise<SetupResult> {
     if (options.native === undefined) return { ...engine, native: null };
     const native = await makeNative(options, options.native, context);
     await makeQuick(engineDir, engine, compilerOf(options, context), context);
+    if (options.bundles !== undefined) await makeCode(engineDir, options.bundles, context);
     return { ...engine, native };
   });
 }

@@ -1,7 +1,7 @@
 import { chownSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
-import { root } from './places.ts';
+import { nodeBinary, root } from './places.ts';
 import { eventually, Running } from './process.ts';
 import type { Finished, SpawnOptions } from './process.ts';
 
@@ -31,9 +31,13 @@ export interface Person {
 
 /**
  * Creates a person: an ordinary user, another one (the same when the tests are not root's), or root where the tests may. The engine comes from FORKPOINT_TEST_ENGINE, which
- * `npm test` sets; without it the test fails rather than being left out.
+ * `npm test` sets; without it the test fails rather than being left out. Commands are started with `node`; undefined for
+ * the one on PATH, as a newcomer has it.
  */
-export function createPerson(kind: 'ordinary' | 'other' | 'root' = 'ordinary'): Person {
+export function createPerson(
+  kind: 'ordinary' | 'other' | 'root' = 'ordinary',
+  { node = nodeBinary(24) }: { node?: string | undefined } = {},
+): Person {
   const engine = process.env['FORKPOINT_TEST_ENGINE'];
   if (engine === undefined)
     throw new Error('FORKPOINT_TEST_ENGINE is not set: run these tests with `npm run test:engine`');
@@ -45,22 +49,8 @@ export function createPerson(kind: 'ordinary' | 'other' | 'root' = 'ordinary'): 
   const scratch = mkdtempSync(join(tmpdir(), 'fp-work-'));
   symlinkSync(engine, join(home, 'engine'));
   if (isRoot) for (const directory of [home, scratch]) chownSync(directory, uid, uid);
-  const prefix =
-    isRoot && uid !== 0
-      ? ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all', '--']
-      : [];
-  // What npm tells the scripts that it runs is about the person who started the tests.
-  const npm = Object.keys(process.env).filter((name) => name.startsWith('npm_'));
-  const env = {
-    ...Object.fromEntries(npm.map((name) => [name, undefined])),
-    HOME: scratch,
-    FORKPOINT_HOME: home,
-    XDG_DATA_HOME: undefined,
-    NODE_OPTIONS: undefined,
-    NO_COLOR: '1',
-    // script(1) runs its line by it, and the one of whoever runs the tests may be any, or none.
-    SHELL: '/bin/sh',
-  };
+  const prefix = isRoot && uid !== 0 ? becoming(uid) : [];
+  const env = environment(home, scratch, node);
   const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
     new Running([...prefix, ...argv], {
       ...options,
@@ -94,6 +84,32 @@ export function createPerson(kind: 'ordinary' | 'other' | 'root' = 'ordinary'): 
         rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
     },
   };
+}
+
+/** What a person's commands find beside what the tests were started with. */
+function environment(
+  home: string,
+  scratch: string,
+  node: string | undefined,
+): Record<string, string | undefined> {
+  // What npm tells the scripts that it runs is about the person who started the tests.
+  const npm = Object.keys(process.env).filter((name) => name.startsWith('npm_'));
+  return {
+    ...Object.fromEntries(npm.map((name) => [name, undefined])),
+    HOME: scratch,
+    FORKPOINT_HOME: home,
+    FORKPOINT_NODE: node,
+    XDG_DATA_HOME: undefined,
+    NODE_OPTIONS: undefined,
+    NO_COLOR: '1',
+    // script(1) runs its line by it, and the one of whoever runs the tests may be any, or none.
+    SHELL: '/bin/sh',
+  };
+}
+
+/** The words before a command that root has an ordinary user run. */
+function becoming(uid: number): string[] {
+  return ['setpriv', `--reuid=${uid}`, `--regid=${uid}`, '--clear-groups', '--inh-caps=-all', '--'];
 }
 
 /** Kills the launchers of all runs; each takes its pod with it. */

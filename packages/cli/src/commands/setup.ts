@@ -21,6 +21,7 @@ export function addSetup(program: Command, cli: Cli, finish: Finish): void {
         home: cli.places.home,
         log: (line) => cli.writeErr(`${line}\n`),
         native: { sourceDir: join(cli.lib, 'dist', 'native') },
+        bundles: join(cli.lib, 'dist'),
       });
       cli.writeErr(`forkpoint is ready: CRIU ${result.version}.\n`);
       finish(0);
