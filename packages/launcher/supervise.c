@@ -158,21 +158,16 @@ static void handle_request(char *line) {
 
 void open_request(void) {
   char *path = join(pod.run->ctl_mount, "/request", NULL);
-  int fd = open(path, O_RDONLY | O_NONBLOCK | O_CLOEXEC);
-  if (fd < 0) fail(EXIT_OURS, "cannot open %s:", path);
-  // The new descriptor is open before the old one is closed, so that a writer in between loses nothing.
-  if (pod.request >= 0) close(pod.request);
-  pod.request = fd;
+  // Open to writing as well, so that it never comes to its end: to open it anew behind each writer could fail, and the program
+  // would end with its launcher.
+  pod.request = open(path, O_RDWR | O_NONBLOCK | O_CLOEXEC);
+  if (pod.request < 0) fail(EXIT_OURS, "cannot open %s:", path);
   free(path);
 }
 
 static void read_requests(void) {
   ssize_t count = read(pod.request, pod.line + pod.line_length, sizeof pod.line - pod.line_length - 1);
-  if (count == 0) {
-    open_request();  // After the last writer has gone poll(2) would report a hang-up for ever.
-    return;
-  }
-  if (count < 0) return;
+  if (count <= 0) return;
   pod.line_length += (size_t)count;
   char *start = pod.line, *end;
   while ((end = memchr(start, '\n', pod.line_length - (size_t)(start - pod.line))) != NULL) {

@@ -170,6 +170,11 @@ describe('when a checkpoint fails', () => {
     const launcher = launcherOf(person, id);
     process.kill(launcher, 'SIGSTOP');
     process.kill(worker, 'SIGKILL');
+    // Its end of the pipe is closed with its last thread, and nobody has reaped it: whoever writes to it then gets the signal.
+    await eventually(
+      () => (!isAlive(worker) && readdirSync(`/proc/${worker}/task`).length === 1 ? true : undefined),
+      'the end of the worker',
+    );
     const next = { v: 1, op: 'checkpoint', pid: 0, ask: 'next', to: './next', cwd: person.scratch };
     appendFileSync(join(person.home, 'runs', id, 'ctl/request'), `${JSON.stringify(next)}\n`);
     process.kill(launcher, 'SIGCONT');

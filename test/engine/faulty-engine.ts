@@ -1,4 +1,4 @@
-// An engine and a package of a person's own, in which an operation on the store of CRIU, of the worker or of a launcher fails or is held, as it is
+// An engine of a person's own, in which an operation on the store of CRIU, of the worker or of a launcher fails or is held, as it is
 // ordered (packages/testkit/src/programs/c/faults.c).
 import { execFileSync } from 'node:child_process';
 import {
@@ -20,6 +20,8 @@ import type { Person, Running } from '@forkpoint/testkit';
 export const CALLERS = ['criu', 'worker', 'launcher'] as const;
 export type Caller = (typeof CALLERS)[number];
 
+const COMPILE_MS = 60_000;
+
 export class FaultyEngine {
   readonly #person: Person;
   readonly #directory: string;
@@ -33,10 +35,8 @@ export class FaultyEngine {
     this.#directory = join(person.scratch, 'walk');
     this.#control = join(this.#directory, 'control');
     this.#log = join(person.scratch, 'struck');
-    mkdirSync(join(this.#directory, 'lib/dist'), { recursive: true });
-    mkdirSync(join(this.#directory, 'lib/bin'));
+    mkdirSync(this.#directory, { recursive: true });
     this.#makeEngine();
-    this.#makePackage();
     execFileSync('chmod', ['-R', 'a+rX', this.#directory]);
   }
 
@@ -67,7 +67,7 @@ export class FaultyEngine {
 
   /** Starts the command. */
   forkpoint(...words: string[]): Running {
-    const running = this.#person.start([join(this.#directory, 'lib/bin/forkpoint'), ...words], {
+    const running = this.#person.forkpoint(words, {
       // Operations are counted from the start of a worker: each request has one of its own.
       env: { FORKPOINT_NODE: nodeBinary(24), FORKPOINT_SPARE_MS: '0' },
     });
@@ -81,7 +81,7 @@ export class FaultyEngine {
     renameSync(`${this.#control}.new`, this.#control);
   }
 
-  /** An engine in which CRIU is started with the faults, and the launcher is built with them. */
+  /** An engine in which CRIU and the worker are started with the faults, and the launcher is built with them. */
   #makeEngine(): void {
     const lent = realpathSync(join(this.#person.home, 'engine'));
     const engine = join(this.#directory, 'engine');
@@ -98,25 +98,11 @@ export class FaultyEngine {
     writeFileSync(join(engine, 'engine.plan'), withPreload(plan, this.#compile('criu')), 'latin1');
     const sources = readdirSync(join(root, 'packages/launcher')).filter((name) => name.endsWith('.c'));
     const files = sources.map((name) => join(root, 'packages/launcher', name));
-    execFileSync('cc', ['-O0', '-o', join(native, 'launcher'), ...files, this.#source('launcher'), '-ldl']);
+    const worker = `-DFAULT_WORKER="${this.#compile('worker')}"`;
+    const words = ['-O0', worker, '-o', join(native, 'launcher'), ...files, this.#source('launcher'), '-ldl'];
+    execFileSync('cc', words, { timeout: COMPILE_MS });
     rmSync(join(this.#person.home, 'engine'));
     symlinkSync(engine, join(this.#person.home, 'engine'));
-  }
-
-  /** A package whose worker is started once more, with the faults. */
-  #makePackage(): void {
-    const lib = join(root, 'packages/forkpoint');
-    for (const name of readdirSync(join(lib, 'dist')).filter((one) => one !== 'worker.cjs'))
-      symlinkSync(join(lib, 'dist', name), join(this.#directory, 'lib/dist', name));
-    writeFileSync(join(this.#directory, 'lib/bin/forkpoint'), readFileSync(join(lib, 'bin/forkpoint')), {
-      mode: 0o755,
-    });
-    const real = JSON.stringify(join(lib, 'dist/worker.cjs'));
-    const preload = JSON.stringify(this.#compile('worker'));
-    writeFileSync(
-      join(this.#directory, 'lib/dist/worker.cjs'),
-      `process.execve(process.execPath, [process.execPath, ${real}], { ...process.env, LD_PRELOAD: ${preload} });\n`,
-    );
   }
 
   #source(role: string): string {
@@ -129,7 +115,9 @@ export class FaultyEngine {
 
   #compile(role: string): string {
     const file = join(this.#directory, `faults-${role}.so`);
-    execFileSync('cc', ['-O1', '-shared', '-fPIC', '-o', file, this.#source(role), '-ldl']);
+    execFileSync('cc', ['-O1', '-shared', '-fPIC', '-o', file, this.#source(role), '-ldl'], {
+      timeout: COMPILE_MS,
+    });
     return file;
   }
 }

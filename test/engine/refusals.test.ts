@@ -176,6 +176,23 @@ describe('an image that cannot be restored is refused in words, before anything 
     refused(both, /nowhere/);
   });
 
+  test('with --or-run, a manifest that names a set-ID program has it run with no more than the user has', async () => {
+    const copy = await copied();
+    const [program, mine] = [join(person.scratch, 'set-id'), `uid=${person.uid}`];
+    copyFileSync('/usr/bin/id', program);
+    // Root's where root runs the tests: whoever starts it outside of a pod is root.
+    chmodSync(program, 0o6755);
+    const outside = await person.start([program]).end();
+    assert.equal(outside.stdout.includes('euid=0'), process.getuid?.() === 0, outside.stdout);
+    const manifest = JSON.parse(readFileSync(join(copy, 'manifest.json'), 'utf8')) as object;
+    writeFileSync(join(copy, 'manifest.json'), JSON.stringify({ ...manifest, command: [program] }));
+    truncateSync(join(copy, 'pages-1.img'), 0);
+    const { code, stdout, stderr } = await person.finish(['restore', './copy', '--or-run']);
+    assert.equal(code, 0, stderr);
+    assert.ok(stdout.startsWith(mine), stdout);
+    assert.doesNotMatch(stdout, /euid|egid/);
+  });
+
   test('and nothing was lost: the image itself works', async () => {
     const { stdout } = await person.finish(['restore', image, '-d', '--json']);
     assert.ok(stdout.startsWith('{'));

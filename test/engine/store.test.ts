@@ -2,11 +2,11 @@ import assert from 'node:assert/strict';
 import { existsSync, readdirSync, readFileSync, renameSync, statSync, truncateSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
+import { createPerson, eventually, fetchText, nodeBinary, programPath, root } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { restoreAnywhere, startServer } from './helpers.ts';
 import { filesBelow } from './image-digest.ts';
-import { detach, digested, logged, logOf, revive } from './pods.ts';
+import { command, detach, digested, logged, logOf, revive } from './pods.ts';
 
 /** An image as `ls --json` and `tree --json` tell it. */
 interface Shown {
@@ -26,6 +26,9 @@ interface Verified {
   readonly problems: readonly { readonly kind: string; readonly file: string }[];
   readonly repaired: readonly { readonly from: string }[];
 }
+
+/** How often the stored program had spoken when its image was taken. */
+const TICKS = 45;
 
 /** Asks a pulse program for a sign of life and returns the digest of its memory. */
 async function beat(person: Person, id: string): Promise<string> {
@@ -257,6 +260,47 @@ function randomFrom(seed: number): () => number {
 async function hits(port: number): Promise<number> {
   return (JSON.parse(await fetchText(port, '/')) as { hits: number }).hits;
 }
+
+// What the previous format's forkpoint wrote is in the repository, with the program: 1 KB, since it needs no libc. Its paths are below
+// /srv, where everybody may put what he likes in a mount namespace of his own; and it can only be restored by the uid that took it.
+test('an image of the previous format restores as it is, compressed, and upgraded, and the program goes on in all of them', async () => {
+  const person = createPerson();
+  const fixtures = join(root, 'packages/store/test/fixtures');
+  const program = join(fixtures, 'format-1-program/tiny');
+  const prepare =
+    'mount -t tmpfs none /srv && mkdir -p /srv/t/data/pod && cp "$0" /srv/t/tiny && chmod 755 /srv/t/tiny' +
+    " && touch -d '2026-01-02 03:04:05 UTC' /srv/t/tiny" +
+    ' && exec unshare --map-user=61001 --map-group=61001 -- "$@"';
+  const restore = async (image: string): Promise<void> => {
+    const words = ['unshare', '-Urm', 'sh', '-c', prepare, program, command, 'restore', image, '-d'];
+    const { code, stdout, stderr } = await person.start(words).end();
+    assert.equal(code, 0, `${image}: ${stderr}`);
+    // It had counted so far when its image was taken, and it has looked at all of its memory.
+    const [, tick] = await logged(person, stdout.trim(), /^tick (\d+) right$/m);
+    assert.equal(Number(tick), TICKS + 1, image);
+    assert.doesNotMatch(logOf(person, stdout.trim()), /wrong/);
+    await succeed(person, 'kill', stdout.trim(), '--signal', 'KILL');
+  };
+  try {
+    for (const name of ['old', 'packed', 'upgraded']) {
+      const copied = await person.start(['cp', '-r', join(fixtures, 'format-1'), `./${name}`]).end();
+      assert.equal(copied.code, 0, copied.stderr);
+    }
+    await restore('./old');
+    await succeed(person, 'compress', './packed');
+    await restore('./packed');
+    await succeed(person, 'upgrade', './upgraded');
+    await restore('./upgraded');
+    await succeed(person, 'verify', './packed', './upgraded');
+    const versions = ['old', 'packed', 'upgraded'].map((name) => {
+      const text = readFileSync(join(person.scratch, name, 'manifest.json'), 'utf8');
+      return (JSON.parse(text) as { formatVersion: number }).formatVersion;
+    });
+    assert.deepEqual(versions, [1, 2, 2], 'a restore changes nothing');
+  } finally {
+    await person.leave();
+  }
+});
 
 test('two users share a store that neither may write to: each restores, reads and compares at once, and changes nothing', async () => {
   const owner = createPerson();

@@ -111,7 +111,11 @@ function tell(fifo: string, line: string): boolean {
 }
 
 /** Asks for a checkpoint as the command does, and returns what is answered; null when the launcher has gone without. */
-export async function ask(person: Person, pair: Pair, to: string): Promise<Told | null> {
+export async function ask(
+  person: Person,
+  pair: Pick<Pair, 'id' | 'launcher'>,
+  to: string,
+): Promise<Told | null> {
   const name = Math.random().toString(16).slice(2);
   const line = { v: 1, op: 'checkpoint', pid: 0, ask: name, to, cwd: person.scratch, timeoutMs: 60_000 };
   if (!tell(join(person.home, 'runs', pair.id, 'ctl/request'), `${JSON.stringify(line)}\n`)) return null;

@@ -1,6 +1,6 @@
 import { Command, CommanderError } from 'commander';
 import { addCheckClones } from './commands/check-clones.ts';
-import { addCheckpoint } from './commands/checkpoint.ts';
+import { addCheckpoint, withCodec } from './commands/checkpoint.ts';
 import { addCompletion } from './commands/completion.ts';
 import { addCompress } from './commands/compress.ts';
 import { addDiff } from './commands/diff.ts';
@@ -97,7 +97,7 @@ function inherit(command: Command): void {
 /** `help VERB` is asked as `VERB --help`, and as `VERB` when there is no such verb, which is then told like every other. */
 function wordsFor(program: Command, words: readonly string[]): string[] {
   const [first, verb, ...rest] = words;
-  if (first !== 'help' || verb === undefined || verb.startsWith('-')) return [...words];
+  if (first !== 'help' || verb === undefined || verb.startsWith('-')) return withCodec(words);
   return program.commands.some((command) => command.name() === verb) ? [verb, '--help', ...rest] : [verb];
 }
 

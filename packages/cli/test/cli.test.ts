@@ -32,7 +32,11 @@ test('usage errors exit with 2, one line and a hint', async (t) => {
     [
       ['checkpoint', 'x', '--compress=lz4'],
       'Error: There is no lz4, only zstd: measured, lz4 makes images 1.6 times as large, and is quicker only at what happens once per image (bench/NOTES.md)\n' +
-        'Hint: Use --compress=zstd, or put --compress behind the names\n',
+        'Hint: Use --compress, or --compress=zstd\n',
+    ],
+    [
+      ['checkpoint', 'x', '--compress=zst'],
+      'Error: There is no codec called `zst`\nHint: Use --compress, or --compress=zstd\n',
     ],
     [['ps', '--jsn'], 'Error: Unknown option `--jsn`\nHint: Did you mean `--json`?\n'],
     [
@@ -49,6 +53,19 @@ test('usage errors exit with 2, one line and a hint', async (t) => {
   const bare = await run();
   assert.deepEqual([bare.code, bare.out], [2, '']);
   assert.match(bare.err, /^Usage: forkpoint/);
+});
+
+test('`--compress` takes no name for its codec, wherever it stands', async (t) => {
+  const { run } = await install(t);
+  for (const words of [
+    ['--compress', 'server'],
+    ['--compress', 'server', 'warm'],
+    ['server', '--compress', 'warm'],
+    ['server', 'warm', '--compress'],
+    ['--compress', 'zstd', 'server', 'warm'],
+    ['--compress=zstd', 'server'],
+  ])
+    assert.match((await run('checkpoint', ...words)).err, /^Error: There is no run called `server`\n/);
 });
 
 test('what is not there is named, with a hint', async (t) => {

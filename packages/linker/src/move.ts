@@ -75,7 +75,10 @@ function linkOrCopy(from: string, to: string): number {
     // Another file system, too many links, or a file of another owner (fs.protected_hardlinks).
     if (code !== 'EXDEV' && code !== 'EMLINK' && code !== 'EPERM') throw error;
     copyFileSync(from, to, constants.COPYFILE_FICLONE);
-    return statSync(to).size;
+    const { mode, size } = statSync(to);
+    // The copy is ours, and what is in it may be somebody else's: nobody shall run that as us.
+    if ((mode & 0o7000) !== 0) chmodSync(to, mode & 0o777);
+    return size;
   }
 }
 

@@ -47,7 +47,7 @@ export async function findRubbish(
     unusedCache(join(places.cache, 'unpacked'), given),
     drafts(places.cache, given.nowMs),
     abandonedForks(places.cache, given.nowMs),
-    draftsInImages(places.images, given.nowMs),
+    ...[places.images, ...directories].map(async (one) => await draftsInImages(one, given.nowMs)),
   ]);
   return groups.flat();
 }

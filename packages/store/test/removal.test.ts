@@ -176,6 +176,21 @@ test('a run that has told its end and still works on an image is not over', asyn
   assert.equal(await isOwnerOver('abcdefabcdef', at.runs), true);
 });
 
+test('digests that were about to be put in place when their writer was killed go from images of the store and of other directories', async (t) => {
+  const root = await temporaryDirectory(t);
+  const at = placesAt(join(root, 'home'));
+  await ensureHome(at);
+  const other = join(root, 'other');
+  const drafts = [fakeImage(at.images, 'one'), fakeImage(other, 'two')].map((image) =>
+    join(image, 'digests.json.0123456789ab.new'),
+  );
+  for (const draft of drafts) writeFileSync(draft, '{');
+  const given = { runs: [], imageIds: new Set<string>(), nowMs: Date.now(), cacheMs: 0 };
+  assert.deepEqual(await findRubbish(at, given, [other]), [], 'somebody may be writing them');
+  const found = await findRubbish(at, { ...given, nowMs: given.nowMs + 3_600_000 }, [other]);
+  assert.deepEqual(found.map(({ path }) => path).sort(), drafts.sort());
+});
+
 test('an owner that has died is over, though its parent never asked for its end', async () => {
   // exec leaves sleep(1) with a child that it knows nothing of, as in a container whose pid 1 reaps nobody.
   const parent = spawn('sh', ['-c', 'read x <&3 & echo $!; exec 3<&-; exec sleep 60'], {

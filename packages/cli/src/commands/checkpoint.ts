@@ -26,6 +26,8 @@ interface Options {
 }
 
 const DEFAULT_MS = 60_000;
+/** What may stand behind `--compress` as a word of its own. */
+const CODECS = ['zstd', 'lz4'];
 /** The worker ends a checkpoint at its limit; only when it does not answer at all is this waited on top. */
 const GRACE_MS = 15_000;
 
@@ -119,13 +121,24 @@ async function checkpoint(
   }
 }
 
+/**
+ * Returns the words of a command line with the codec written out behind a bare `--compress`: an option whose value may be left
+ * out would take the next word for it, as in `checkpoint --compress server warm`.
+ */
+export function withCodec(words: readonly string[]): string[] {
+  if (words[0] !== 'checkpoint') return [...words];
+  return words.map((word, index) =>
+    word === '--compress' && !CODECS.includes(words[index + 1] ?? '') ? '--compress=zstd' : word,
+  );
+}
+
 function codecOf(word: string | true): 'zstd' {
   if (word === true || word === 'zstd') return 'zstd';
   throw usageError(
     word === 'lz4'
       ? 'there is no lz4, only zstd: measured, lz4 makes images 1.6 times as large, and is quicker only at what happens once per image (bench/NOTES.md)'
       : `there is no codec called \`${word}\``,
-    'Use --compress=zstd, or put --compress behind the names',
+    'Use --compress, or --compress=zstd',
   );
 }
 

@@ -1,11 +1,14 @@
 import assert from 'node:assert/strict';
 import { execFileSync } from 'node:child_process';
 import {
+  chmodSync,
   mkdirSync,
+  mkdtempSync,
   readdirSync,
   readFileSync,
   renameSync,
   rmSync,
+  statSync,
   symlinkSync,
   writeFileSync,
 } from 'node:fs';
@@ -196,6 +199,46 @@ test('no plan and no file of an image leads out of it: names, links, FIFOs, devi
     writeFileSync(join(image, 'digests.json'), text);
   }
 });
+
+test('no command makes a file of its own with set-ID bits out of an image that has them', async (t) => {
+  const root = await temporaryDirectory(t);
+  const { at, options } = await surroundings(root);
+  // On another file system, so that whatever is carried over is copied, as it is where it belongs to somebody else.
+  const elsewhere = mkdtempSync('/dev/shm/fp-');
+  t.after(() => rmSync(elsewhere, { recursive: true, force: true }));
+  assert.notEqual(statSync(elsewhere).dev, statSync(root).dev);
+  let made = 0;
+  for (const directory of [elsewhere, at.images]) {
+    const image = fakeImage(directory, 'image', {}, PAGES);
+    for (const name of filesBelow(image)) chmodSync(name, 0o6755);
+    const inode = (name: string): string => `${statSync(name).dev}:${statSync(name).ino}`;
+    const given = new Set(filesBelow(root, elsewhere).map(inode));
+    const check = (): void => {
+      for (const name of filesBelow(root, elsewhere)) {
+        if (given.has(inode(name))) continue;
+        assert.equal(statSync(name).mode & 0o6000, 0, name);
+        made++;
+      }
+    };
+    const others = commandsOn(image, at, options).filter((work) => !/readContents/.test(String(work)));
+    for (const work of others) await work().finally(check);
+    // Now compressed again, so that it is unpacked into the cache.
+    await compressImage(image, options);
+    await unpackedDirectory(image, at, options);
+    await verifyImage(image);
+    check();
+    await removeImage(image);
+    rmSync(join(at.cache, 'unpacked'), { recursive: true });
+  }
+  assert.ok(made > 20, `${made} files were made`);
+});
+
+function filesBelow(...directories: string[]): string[] {
+  const entries = directories.flatMap((directory) =>
+    readdirSync(directory, { recursive: true, withFileTypes: true }),
+  );
+  return entries.filter((entry) => entry.isFile()).map((entry) => join(entry.parentPath, entry.name));
+}
 
 async function surroundings(
   root: string,

@@ -4,7 +4,8 @@
 // `files` EMFILE when a file is opened, to be read or written. A change of FAULT_AT begins a new count.
 // The file FAULT_LOG is made when an operation has failed or is held; how many there were is in the file FAULT_COUNT at the end.
 // What runs in pods has no environment of ours: a build with FAULT_ROLE and FAULT_CONTROL reads `SEQUENCE ROLE KIND AT DIR LOG` from
-// the file FAULT_CONTROL instead, whenever it counts; another SEQUENCE begins a new count.
+// the file FAULT_CONTROL instead, whenever it counts; another SEQUENCE begins a new count. A launcher built with FAULT_WORKER
+// starts its workers with that library.
 #define _GNU_SOURCE
 #include <dlfcn.h>
 #include <errno.h>
@@ -15,6 +16,7 @@
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
+#include <sys/resource.h>
 #include <sys/stat.h>
 #include <sys/syscall.h>
 #include <sys/types.h>
@@ -205,7 +207,20 @@ int renameat2(int directory, const char *from, int other, const char *path, unsi
   return REAL(int, "renameat2", int, const char *, int, const char *, unsigned)(directory, from, other, path, flags);
 }
 
-#ifndef FAULT_CONTROL
+#ifdef FAULT_WORKER
+// The launcher empties LD_PRELOAD before it starts a worker: this is how the worker comes by its faults all the same.
+int execvp(const char *file, char *const words[]) {
+  const char *script = words[0] != NULL ? words[1] : NULL, *name = "/worker.cjs";
+  size_t length = script != NULL ? strlen(script) : 0;
+  if (length > strlen(name) && strcmp(script + length - strlen(name), name) == 0) setenv("LD_PRELOAD", FAULT_WORKER, 1);
+  return REAL(int, "execvp", const char *, char *const[])(file, words);
+}
+#endif
+
+#ifdef FAULT_CONTROL
+// What is done at low priority may take for ever on a busy machine, and a walk waits for it at every point.
+int setpriority(__priority_which_t which, id_t who, int priority) { return (void)which, (void)who, (void)priority, 0; }
+#else
 __attribute__((destructor)) static void tell_count(void) {
   const char *file = getenv("FAULT_COUNT");
   FILE *out = file != NULL ? fopen(file, "w") : NULL;
