@@ -13,7 +13,14 @@ const bin = join(base, 'bin');
 const debian = join(base, 'debian');
 const mark = join(base, 'ready.json');
 
-const PACKAGES = ['postgresql', 'mariadb-server-core', 'redis-server', 'nats-server', 'memcached'];
+const PACKAGES = [
+  'postgresql',
+  'mariadb-server-core',
+  'redis-server',
+  'nats-server',
+  'memcached',
+  'rabbitmq-server',
+];
 /** Where each program lies in its package; `*` is PostgreSQL's version. */
 const PROGRAMS = {
   initdb: 'usr/lib/postgresql/*/bin/initdb',
@@ -23,19 +30,45 @@ const PROGRAMS = {
   'nats-server': 'usr/sbin/nats-server',
   memcached: 'usr/bin/memcached',
 } as const;
+/**
+ * RabbitMQ without its own scripts, which write to /var and start a daemon that others find: `rabbitmq-server DIR PORT`. The names of Erlang's nodes
+ * are kept by a daemon of its own, at the port above, which ends with it; at the next one Erlang's nodes would meet.
+ */
+const RABBITMQ = `
+set -a
+ROOTDIR=$here/debian/usr/lib/erlang EMU=beam PROGNAME=erl
+BINDIR=$(echo "$ROOTDIR"/erts-*/bin)
+[ "$1" = --version ] && exec "$BINDIR/erlexec" -version 2>/dev/null
+dir=$1 port=$2
+ERL_EPMD_PORT=$((port + 1)) ERL_EPMD_ADDRESS=127.0.0.1 HOME=$dir
+RABBITMQ_HOME=$(echo "$here"/debian/usr/lib/rabbitmq/lib/rabbitmq_server-*)
+RABBITMQ_PLUGINS_DIR=$RABBITMQ_HOME/plugins RABBITMQ_NODENAME=t$port@localhost RABBITMQ_NODE_PORT=$port
+RABBITMQ_NODE_IP_ADDRESS=127.0.0.1 RABBITMQ_DIST_PORT=$((port + 2)) RABBITMQ_LOGS=- RABBITMQ_LOG_BASE=$dir
+RABBITMQ_MNESIA_BASE=$dir/mnesia RABBITMQ_QUORUM_DIR=$dir/quorum RABBITMQ_STREAM_DIR=$dir/stream
+RABBITMQ_FEATURE_FLAGS_FILE=$dir/flags RABBITMQ_ENABLED_PLUGINS_FILE=$dir/plugins
+RABBITMQ_CONFIG_FILE=$dir/none RABBITMQ_ADVANCED_CONFIG_FILE=$dir/none-either
+RABBITMQ_GENERATED_CONFIG_DIR=$dir/generated RABBITMQ_SCHEMA_DIR=$dir/schema
+echo '[].' > "$dir/plugins"
+setpriv --pdeathsig KILL "$BINDIR/epmd" &
+exec "$BINDIR/erlexec" -noinput +W w +S 1:1 +sbwt none -boot "$ROOTDIR/bin/start_sasl" -pa "$RABBITMQ_HOME"/plugins/*/ebin \\
+  -kernel inet_dist_use_interface '{127,0,0,1}' -s rabbit boot
+`;
 const START_LIMIT_MS = 30_000;
 
 /** Writes commands that give a program the libraries of its tree; PostgreSQL and MariaDB find their other files beside themselves. */
 function writeCommands(): void {
   mkdirSync(bin, { recursive: true });
   const [version = ''] = readdirSync(join(debian, 'usr/lib/postgresql'));
-  for (const [name, path] of Object.entries(PROGRAMS)) {
+  const commands = Object.entries(PROGRAMS).map(([name, path]) => [
+    name,
+    `exec "$here/debian/${path.replace('*', version)}" "$@"\n`,
+  ]);
+  for (const [name = '', command = ''] of [...commands, ['rabbitmq-server', RABBITMQ]]) {
     const script = [
       '#!/bin/sh',
       'here=$(cd "$(dirname "$0")/.." && pwd) || exit',
       `LD_LIBRARY_PATH=$here/debian/${LIBRARIES}; export LD_LIBRARY_PATH`,
-      `exec "$here/debian/${path.replace('*', version)}" "$@"`,
-      '',
+      command,
     ].join('\n');
     writeFileSync(join(bin, name), script);
     chmodSync(join(bin, name), 0o755);

@@ -21,7 +21,7 @@
 // Longest time in milliseconds for CRIU to let the program go once its result is of no use any more.
 #define LET_GO_MS 20000
 // How long a worker that has served a fork is kept for the next one, in milliseconds, unless FORKPOINT_SPARE_MS says it.
-#define SPARE_MS 10000
+#define SPARE_MS 30000
 
 void tell_worker(const char *first, size_t count, char **fields) {
   struct text text = {0};

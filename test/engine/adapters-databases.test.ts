@@ -1,6 +1,6 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, startMariadb, startRedis } from '@forkpoint/testkit';
+import { createPerson, startMariadb, startRabbitmq, startRedis } from '@forkpoint/testkit';
 import type { Person, TestServer } from '@forkpoint/testkit';
 import { assertDisjoint, assertRefused, goThrough, phases } from './adapting.ts';
 
@@ -105,4 +105,52 @@ describe('Redis', () => {
       assert.deepEqual(new Set(said.all('burst')), new Set([200]));
     });
   }
+});
+
+describe('amqplib', () => {
+  let person: Person;
+  let server: TestServer;
+  before(async () => {
+    person = createPerson();
+    server = await startRabbitmq(person);
+  });
+  after(async () => {
+    await server.stop();
+    await person.leave();
+  });
+
+  test('a message is sent and consumed once, consumers go on in every clone, and what is not acknowledged is in the way', async () => {
+    const args = [String(server.port)];
+    const said = await goThrough(person, 'amqplib.mjs', { node: 24, libraries: ['amqplib'], args });
+    assertRefused(
+      said,
+      /amqplib: a connection to 127\.0\.0\.1:\d+: 1 message that is not acknowledged under way after 1000 ms/,
+    );
+    const {
+      before: first,
+      original,
+      parent,
+      others,
+    } = phases<{
+      queue: string;
+      isServed: boolean;
+      messageCount: number;
+      answer: string;
+      bursts: string[];
+      late: number;
+    }>(said);
+    assert.equal(others.length, 4);
+    const all = [first, original, parent, ...others];
+    assert.deepEqual(
+      all.map(({ answer }) => answer),
+      ['before', 'original', 'parent', 'child', 'child', 'clone', 'clone'].map((name) => `echo ${name}`),
+    );
+    assert.equal(new Set(all.map(({ queue }) => queue)).size, all.length);
+    for (const { isServed, messageCount } of all) assert.deepEqual([isServed, messageCount], [true, 100]);
+    assert.deepEqual([original.bursts.length, new Set(original.bursts).size], [20, 20]);
+    assert.deepEqual(
+      others.map(({ late }) => late),
+      [0, 0, 0, 0],
+    );
+  });
 });

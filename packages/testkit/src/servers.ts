@@ -107,6 +107,14 @@ export async function startNats(person: Person): Promise<TestServer> {
   return await serving(running, /Server is ready/, { port, directory: person.scratch });
 }
 
+/** Starts RabbitMQ as a person; it also takes the two ports above its own. */
+export async function startRabbitmq(person: Person): Promise<TestServer> {
+  const directory = directoryOf(person, 'rabbitmq');
+  const port = await freePort();
+  const running = person.start([program('rabbitmq-server'), directory, String(port)], { timeoutMs: 600_000 });
+  return await serving(running, /Server startup complete/, { port, directory }, 'SIGKILL');
+}
+
 /** Starts memcached as a person. */
 export async function startMemcached(person: Person): Promise<TestServer> {
   const port = await freePort();

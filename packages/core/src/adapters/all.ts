@@ -1,3 +1,4 @@
+import { amqpAdapter } from './amqp.ts';
 import { httpAdapter } from './http.ts';
 import { ioredisAdapter } from './ioredis.ts';
 import { pinoAdapter, winstonAdapter } from './logs.ts';
@@ -18,6 +19,7 @@ export function allAdapters(directory: string): Adapter[] {
     ioredisAdapter(),
     redisAdapter(),
     natsAdapter(),
+    amqpAdapter(),
     sqliteAdapter(),
     pinoAdapter(),
     winstonAdapter(),
