@@ -99,7 +99,8 @@ async function takeDescriptors({ link, request, surroundings }: Job, before: Loo
     .filter(({ state }) => state !== 'Z')
     .flatMap(({ pid }) => readDescriptors(pid))
     .filter(({ target }) => inodeOf(target) !== null);
-  const sockets = open.length === 0 ? new Map() : readSockets([]);
+  const inodes = new Set(open.map(({ target }) => inodeOf(target) ?? 0));
+  const sockets = open.length === 0 ? new Map() : readSockets({ inodes });
   const found = open
     .filter(({ target }) => sockets.get(inodeOf(target) ?? 0)?.isListening === true)
     .map(({ pid, fd }): [number, number] => [pid, fd]);

@@ -46,8 +46,11 @@ export async function look(root: number, options: LookOptions): Promise<Look> {
   const directories = new Set<string>();
   const alive = tree.filter(({ state }) => state !== 'Z');
   const open = alive.flatMap(({ pid }) => readDescriptors(pid));
-  const hasSockets = open.some(({ target }) => inodeOf(target) !== null);
-  const sockets = hasSockets ? readSockets(await options.peers()) : new Map<number, SocketFacts>();
+  const inodes = inodesOf(open);
+  const sockets =
+    inodes.size === 0
+      ? new Map<number, SocketFacts>()
+      : readSockets({ inodes, peers: await options.peers() });
   const views = open.map((descriptor) => viewOf(descriptor, sockets));
   for (const process of alive) {
     const cwd = readLink(`/proc/${process.pid}/cwd`);
@@ -90,10 +93,15 @@ export async function seeSockets(
   const open = tree
     .flatMap(({ pid }) => readDescriptors(pid))
     .filter(({ target }) => inodeOf(target) !== null);
-  const own = new Set(open.map(({ target }) => inodeOf(target) ?? 0));
+  const own = inodesOf(open);
   const externalUnix: number[] = [];
   let externalDatagrams = false;
-  const sockets = own.size === 0 ? new Map<number, SocketFacts>() : readSockets(await peers());
+  // Only rules speak of the addresses of others.
+  const onlyUnix = policies.rules.length === 0;
+  const sockets =
+    own.size === 0
+      ? new Map<number, SocketFacts>()
+      : readSockets({ inodes: own, peers: await peers(), onlyUnix });
   const left = new Set(
     open
       .map((descriptor) => viewOf(descriptor, sockets))
@@ -118,6 +126,10 @@ export async function seeSockets(
     }),
     outside: { externalUnix, externalDatagrams },
   };
+}
+
+function inodesOf(open: readonly { readonly target: string }[]): Set<number> {
+  return new Set(open.map(({ target }) => inodeOf(target)).filter((inode) => inode !== null));
 }
 
 /**
