@@ -16,6 +16,7 @@ import { findProgram } from './find-program.ts';
 import { isPreloadable, withPreload, withRequire } from './node-options.ts';
 import { adapt } from './runtimes/adapt.ts';
 import type { Adaptation } from './runtimes/adapt.ts';
+import { behindEnv } from './runtimes/recognise.ts';
 
 /** What a user may say about a run. */
 export interface RunRequest {
@@ -89,13 +90,17 @@ export function adaptRequest(
   cwd: string,
 ): { file: string; adapted: Adaptation } {
   const { command, isPreloaded } = request;
-  const env = { ...cli.env, ...request.env };
-  const file = findProgram(command[0] ?? '', env['PATH'], cwd);
-  const adapted = adapt(command, file, { lib: cli.lib, cache: cli.places.cache, env });
-  return {
-    file,
-    adapted: isPreloaded ? adapted : { kind: adapted.kind, command, env: {}, warnings: [] },
-  };
+  const outer = { ...cli.env, ...request.env };
+  const file = findProgram(command[0] ?? '', outer['PATH'], cwd);
+  const { prefix, set, rest } = behindEnv(command);
+  const env = { ...outer, ...set };
+  const program = prefix.length === 0 ? file : findProgram(rest[0] ?? '', env['PATH'], cwd);
+  const adapted = adapt(rest, program, { lib: cli.lib, cache: cli.places.cache, env });
+  if (!isPreloaded) return { file, adapted: { kind: adapted.kind, command, env: {}, warnings: [] } };
+  // What env(1) sets comes last: what is to go with it stands there too.
+  const again = Object.entries(adapted.env).filter(([name]) => name in set);
+  const words = again.map(([name, value]) => `${name}=${value}`);
+  return { file, adapted: { ...adapted, command: [...prefix, ...words, ...adapted.command] } };
 }
 
 // CRaC takes every name for a path.

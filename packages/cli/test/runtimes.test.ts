@@ -6,7 +6,7 @@ import { after, test } from 'node:test';
 import { adapt } from '../src/runtimes/adapt.ts';
 import { explainFlags } from '../src/runtimes/flags.ts';
 import { parseJavaCommand } from '../src/runtimes/java-command.ts';
-import { recognise } from '../src/runtimes/recognise.ts';
+import { behindEnv, recognise } from '../src/runtimes/recognise.ts';
 
 const scratch = mkdtempSync(join(tmpdir(), 'forkpoint-runtimes-'));
 after(() => rmSync(scratch, { recursive: true, force: true }));
@@ -45,6 +45,8 @@ const java = program('java', elf(3));
 test('a runtime is recognised by its name, and a script by the interpreter in its first line', () => {
   for (const [name, content, kind] of [
     ['java', elf(3), 'java'],
+    ['java21', elf(3), 'java'],
+    ['java-17', elf(3), 'java'],
     ['python3.12', elf(3), 'python'],
     ['ruby3.1', elf(3), 'ruby'],
     ['jruby', '#!/bin/sh\n', 'jruby'],
@@ -55,6 +57,17 @@ test('a runtime is recognised by its name, and a script by the interpreter in it
   ] as const) {
     assert.equal(recognise(name, program(name, content)).kind, kind, name);
   }
+});
+
+test('a runtime is recognised behind env(1) and the variables that it sets', () => {
+  assert.deepEqual(behindEnv(['/usr/bin/env', 'A=1', 'PYTHONPATH=/a:/b=c', 'python3', 'B=2', 'x.py']), {
+    prefix: ['/usr/bin/env', 'A=1', 'PYTHONPATH=/a:/b=c'],
+    set: { A: '1', PYTHONPATH: '/a:/b=c' },
+    rest: ['python3', 'B=2', 'x.py'],
+  });
+  assert.deepEqual(behindEnv(['env', 'ruby', 'x.rb']).rest, ['ruby', 'x.rb']);
+  for (const command of [['env'], ['env', 'A=1'], ['env', '-i', 'A=1', 'ruby'], ['python3', 'A=1', 'x']])
+    assert.deepEqual(behindEnv(command), { prefix: [], set: {}, rest: command });
 });
 
 test('a program without a dynamic linker, or with another user, is warned of', () => {

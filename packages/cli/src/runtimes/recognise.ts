@@ -27,12 +27,32 @@ export function recognise(command: string, file: string): ProgramFacts {
   };
 }
 
+/** Takes `env NAME=VALUE... COMMAND` apart; with options of env(1) nothing is known of what it starts. */
+export function behindEnv(command: readonly string[]): {
+  prefix: readonly string[];
+  set: Readonly<Record<string, string>>;
+  rest: readonly string[];
+} {
+  const at = command.findIndex((word, index) => index > 0 && !/^[A-Za-z_]\w*=/.test(word));
+  if (basename(command[0] ?? '') !== 'env' || at < 1 || command[at]?.startsWith('-') === true)
+    return { prefix: [], set: {}, rest: command };
+  const set = command
+    .slice(1, at)
+    .map((word) => [word.slice(0, word.indexOf('=')), word.slice(word.indexOf('=') + 1)]);
+  return {
+    prefix: command.slice(0, at),
+    set: Object.fromEntries(set) as Record<string, string>,
+    rest: command.slice(at),
+  };
+}
+
 function kindOf(name: string): RuntimeKind {
   if (/^node(js)?$/.test(name)) return 'node';
   if (/^jruby[\d.-]*(\.sh)?$/.test(name)) return 'jruby';
   if (/^ruby(\d(\.\d+)?)?$/.test(name)) return 'ruby';
   if (/^(python|pypy)(\d(\.\d+)?)?$/.test(name)) return 'python';
-  return name === 'java' ? 'java' : 'other';
+  // Distributions and version managers add the version: java21, java-21, openjdk's alternatives.
+  return /^java(-?\d+(\.\d+)*)?$/.test(name) ? 'java' : 'other';
 }
 
 /** Returns the name of the interpreter in a `#!` line, also behind `env`; empty when there is none. */
