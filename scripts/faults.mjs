@@ -1,5 +1,5 @@
 // Lets every file operation of every command on a store fail, of linking, flattening and checkpoints, and kills whoever takes part at
-// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults, fork-faults. Of dump-faults
+// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults, fork-faults, kills. Of dump-faults
 // --part CALLER or CALLER,FAULT (repeatable) walks only that part: criu, worker or launcher, and a fault of dump-faults.test.ts.
 // Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
 import { spawnSync } from 'node:child_process';
@@ -26,6 +26,16 @@ if (process.execPath !== node) {
   process.exit(status ?? 1);
 }
 
+/** Files of test/engine that walk, and the names of the tests in which they do. */
+const ANY_STEP = 'operation on the store|at any step of';
+const WALKS = {
+  'link-faults': ANY_STEP,
+  chains: ANY_STEP,
+  kills: 'whoever is killed',
+  'fork-faults': ANY_STEP,
+  'dump-faults': ANY_STEP,
+};
+
 const { values } = parseArgs({
   options: { operation: { type: 'string' }, part: { type: 'string', multiple: true, default: [] } },
 });
@@ -34,7 +44,7 @@ const { OPERATIONS } = await import('../test/engine/store-walk.ts');
 const directory = mkdtempSync(join(tmpdir(), 'fp-faults-'));
 let points = 0;
 try {
-  const faults = compileFaults(directory);
+  const faults = await compileFaults(directory);
   for (const operation of Object.keys(OPERATIONS)) {
     if (values.operation !== undefined && values.operation !== operation) continue;
     for (const kind of ['space', 'io', 'files', 'kill']) {
@@ -46,15 +56,14 @@ try {
     }
   }
   if (points > 0) console.log(`${points} points: every image whole, nothing left behind`);
-  for (const name of ['link-faults', 'chains', 'dump-faults', 'fork-faults']) {
+  for (const [name, pattern] of Object.entries(WALKS)) {
     if (values.operation !== undefined && values.operation !== name) continue;
     const file = join(dirname(here), `../test/engine/${name}.test.ts`);
     const env = { ...process.env, FORKPOINT_FAULTS: 'all', FORKPOINT_FAULT_PARTS: values.part.join(' ') };
-    const { status } = spawnSync(
-      node,
-      ['--test', '--test-name-pattern', 'operation on the store|at any step of', file],
-      { stdio: 'inherit', env },
-    );
+    const { status } = spawnSync(node, ['--test', '--test-name-pattern', pattern, file], {
+      stdio: 'inherit',
+      env,
+    });
     if (status !== 0) process.exitCode = 1;
   }
 } catch (error) {

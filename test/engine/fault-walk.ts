@@ -8,6 +8,11 @@ export const ERRORS: readonly ('space' | 'io' | 'files')[] = isFullWalk
   ? ['space', 'io', 'files']
   : ['space'];
 
+/** At which operations one is refused: at all, or at every third from another one on in each test run. */
+export const REFUSALS: { readonly first: number; readonly stride: number } = isFullWalk
+  ? { first: 1, stride: 1 }
+  : { first: 1 + (Math.floor(Date.now() / 1000) % 3), stride: 3 };
+
 const STRIDE = isFullWalk ? 1 : 9;
 
 /** Strikes at steps until there is no such step; returns at how many it struck. A walk that is not full takes every ninth. */

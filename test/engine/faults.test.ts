@@ -8,6 +8,7 @@ import {
   readdirSync,
   readFileSync,
   renameSync,
+  rmSync,
   symlinkSync,
   unlinkSync,
   writeFileSync,
@@ -31,7 +32,7 @@ import {
 } from './pods.ts';
 
 const pulse = [nodeBinary(24), programPath('pulse.mjs')];
-const BIG = ['big', '400'];
+const BIG = ['big', '120'];
 
 /** Returns the host's pid of a descendant of a run's launcher whose command line matches. */
 async function helperOf(person: Person, id: string, pattern: RegExp): Promise<number> {
@@ -51,18 +52,40 @@ function commandOf(pid: number): string {
   }
 }
 
-/** Waits until CRIU is writing the pages of a run's checkpoint below `directory`; returns CRIU's pid. */
-async function dumping(person: Person, id: string, directory: string): Promise<number> {
-  const criu = await helperOf(person, id, / dump /);
-  await eventually(() => {
-    const draft = leftovers(directory)[0];
-    const pages =
-      draft === undefined
-        ? undefined
-        : lstatSync(join(directory, draft, 'pages-1.img'), { throwIfNoEntry: false });
-    return pages !== undefined && pages.size > 0 ? true : undefined;
-  }, 'pages in the image');
-  return criu;
+/** Waits until CRIU is writing the pages of a run's checkpoint into the scratch directory; returns CRIU's pid, or undefined when it was over sooner. */
+async function dumping(person: Person, id: string, hasEnded: () => boolean): Promise<number | undefined> {
+  const launcher = launcherOf(person, id);
+  const criu = await eventually(
+    () =>
+      childrenOf(launcher).find((pid) => / dump /.test(commandOf(pid))) ?? (hasEnded() ? null : undefined),
+    `CRIU in run ${id}`,
+  );
+  // Without a pause: it takes a tenth of a second.
+  while (criu !== null && isAlive(criu)) {
+    const [draft = ''] = leftovers(person.scratch);
+    const pages = lstatSync(join(person.scratch, draft, 'pages-1.img'), { throwIfNoEntry: false });
+    if (pages !== undefined && pages.size > 0) return criu;
+  }
+  return undefined;
+}
+
+/** Asks for a checkpoint and strikes while CRIU writes; asks again when the dump was over before it was seen. */
+async function whileDumping(
+  person: Person,
+  id: string,
+  to: string,
+  strike: (running: Running, criu: number) => void | Promise<void>,
+  tries = 5,
+): Promise<Finished> {
+  const running = person.forkpoint(['checkpoint', id, to]);
+  let hasEnded = false;
+  void running.end().then(() => (hasEnded = true));
+  const criu = await dumping(person, id, () => hasEnded);
+  if (criu !== undefined) await strike(running, criu);
+  const ended = await running.end();
+  if (ended.code !== 0 || tries === 1) return ended;
+  rmSync(join(person.scratch, to), { recursive: true });
+  return await whileDumping(person, id, to, strike, tries - 1);
 }
 
 /** What a checkpoint that failed may have left in a directory. */
@@ -127,9 +150,13 @@ describe('when a checkpoint fails', () => {
     const id = await detach(person, [...pulse, ...BIG], ['--name', 'criu']);
     await logged(person, id, /^up$/m);
     const digest = await beat(person, id);
-    const checkpoint = person.forkpoint(['checkpoint', id, './killed']);
-    process.kill(await dumping(person, id, person.scratch), 'SIGKILL');
-    failed(await checkpoint.end(), /criu/i, 3);
+    const killed = await whileDumping(
+      person,
+      id,
+      './killed',
+      (_, criu) => void process.kill(criu, 'SIGKILL'),
+    );
+    failed(killed, /criu/i, 3);
     assert.equal(existsSync(join(person.scratch, 'killed')), false);
     assert.deepEqual(leftovers(person.scratch), []);
     assert.equal(await beat(person, id), digest);
@@ -143,10 +170,13 @@ describe('when a checkpoint fails', () => {
     const id = await detach(person, [...pulse, ...BIG], ['--name', 'worker']);
     await logged(person, id, /^up$/m);
     const digest = await beat(person, id);
-    const outside = person.forkpoint(['checkpoint', id, './lost']);
-    await dumping(person, id, person.scratch);
-    process.kill(await helperOf(person, id, /worker\.cjs/), 'SIGKILL');
-    failed(await outside.end(), /worker ended early/, 3);
+    const outside = await whileDumping(
+      person,
+      id,
+      './lost',
+      async () => void process.kill(await helperOf(person, id, /worker\.cjs/), 'SIGKILL'),
+    );
+    failed(outside, /worker ended early/, 3);
     assert.equal(await beat(person, id), digest);
     assert.equal(existsSync(join(person.scratch, 'lost')), false);
     // The same for a checkpoint that the program itself has asked for.
@@ -224,10 +254,13 @@ describe('when a checkpoint fails', () => {
     const id = await detach(person, [...pulse, ...BIG]);
     await logged(person, id, /^up$/m);
     const digest = await beat(person, id);
-    const checkpoint = person.forkpoint(['checkpoint', id, './interrupted']);
-    await dumping(person, id, person.scratch);
-    checkpoint.child.kill('SIGINT');
-    assert.notEqual((await checkpoint.end()).code, 0);
+    const interrupted = await whileDumping(
+      person,
+      id,
+      './interrupted',
+      ({ child }) => void child.kill('SIGINT'),
+    );
+    assert.notEqual(interrupted.code, 0);
     assert.equal(await beat(person, id), digest);
     await person.json(['checkpoint', id, './interrupted']);
     assert.equal(await beat(person, id), digest);

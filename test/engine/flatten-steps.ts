@@ -1,6 +1,6 @@
 // Flattens copies of an image while the operations of this process fail (packages/testkit/src/programs/c/faults.c), and says
 // as JSON what became of them. Usage: flatten-steps WORK IMAGE LAUNCHER, with FAULT_KIND and FAULT_AT. For `space` it goes
-// on from step to step by itself; for `kill` it is started for each.
+// on by itself, FAULT_STRIDE steps further each time; for `kill` it is started for each.
 import { existsSync, linkSync, mkdirSync, readdirSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 import { flatten, launcherExchange } from '@forkpoint/store';
@@ -43,7 +43,8 @@ async function attempt(at: number): Promise<Attempt> {
 }
 
 const results: Attempt[] = [];
-for (let at = Number(process.env['FAULT_AT']); at < 10_000; at++) {
+const stride = Number(process.env['FAULT_STRIDE'] ?? '1');
+for (let at = Number(process.env['FAULT_AT']); at < 10_000; at += stride) {
   const result = await attempt(at);
   results.push(result);
   if (!result.struck) break;

@@ -1,7 +1,7 @@
 // Links copies of a dump and puts them in the place of an image while the operations of this process fail
 // (packages/testkit/src/programs/c/faults.c), and says as JSON what became of the image. Usage: link-steps WORK DUMP LAUNCHER, with
-// FAULT_KIND and FAULT_AT. For `space` it goes on from step to step by itself; for `kill` it is started for each. The dump's layers,
-// those of the generation before, lie in WORK.run as in the directory of a living run.
+// FAULT_KIND and FAULT_AT. For `space` it goes on by itself, FAULT_STRIDE steps further each time; for `kill` it is started for each. The
+// dump's layers, those of the generation before, lie in WORK.run as in the directory of a living run.
 import crypto from 'node:crypto';
 import {
   existsSync,
@@ -99,7 +99,8 @@ syncBuiltinESMExports();
 rmSync(run, { recursive: true, force: true });
 fill(join(run, 'ctl'), isLayer);
 const results: Attempt[] = [];
-for (let at = Number(process.env['FAULT_AT']); at < 10_000; at++) {
+const stride = Number(process.env['FAULT_STRIDE'] ?? '1');
+for (let at = Number(process.env['FAULT_AT']); at < 10_000; at += stride) {
   const result = await attempt(at);
   results.push(result);
   if (result.struck === '') break;

@@ -1,6 +1,6 @@
 // Carries out one operation on a store while its file operations fail (store-walk.ts), and says as JSON what became of it.
 // Usage: store-steps WORK OPERATION LAUNCHER ADDON, with FAULT_KIND and FAULT_AT. An error goes on from step to step by itself,
-// with every check after each; for `kill` it is started for each, and whoever starts it checks.
+// with every check after each, to every one that is FAULT_STRIDE further; for `kill` it is started for each, and whoever starts it checks.
 import { existsSync, rmSync } from 'node:fs';
 import { check, prepare } from './store-walk.ts';
 
@@ -13,7 +13,8 @@ delete process.env['FAULT_AT'];
 let steps = 0;
 const told = new Set<string>();
 
-for (let at = Number(first); at < 10_000; at++) {
+const stride = Number(process.env['FAULT_STRIDE'] ?? '1');
+for (let at = Number(first); at < 10_000; at += stride) {
   const run = await prepare(operation, walk);
   process.env['FAULT_AT'] = String(at);
   try {

@@ -1,4 +1,5 @@
 import { InvalidArgumentError } from 'commander';
+import type { Option } from 'commander';
 
 /** Collects `--env K=V` and `--label K=V` into a dictionary; for use as an option parser of commander. */
 export function collectPairs(
@@ -54,6 +55,14 @@ export function ageMs(value: string): number {
   const factor = AGES[unit];
   if (factor === undefined) throw new InvalidArgumentError('It is an age, such as 30d, 12h or 45min.');
   return Number(number) * factor;
+}
+
+/** Has the help show the default of a time or an age as it is typed, and not in the milliseconds that it became. */
+export function describeDefault(option: Option): void {
+  const { defaultValue, parseArg } = option as { defaultValue: unknown; parseArg?: unknown };
+  if (typeof defaultValue !== 'number') return;
+  if (parseArg === secondsToMs) option.defaultValueDescription = String(defaultValue / 1000);
+  if (parseArg === ageMs) option.defaultValueDescription = `${defaultValue / (AGES['d'] ?? 1)}d`;
 }
 
 /** Returns bytes for a size such as 10GB or 500MB; for use as an option parser of commander. */

@@ -30,6 +30,7 @@ import { complete } from './completion/candidates.ts';
 import { COMPLETE_VERB, completionLines } from './completion/scripts.ts';
 import type { Cli } from './context.ts';
 import { CliError, EXIT, usageError } from './error.ts';
+import { describeDefault } from './options.ts';
 import { TOPICS, topicList } from './topics.ts';
 import { printError } from './ui/errors.ts';
 
@@ -91,6 +92,7 @@ export async function runCommandLine(cli: Cli, words: readonly string[], version
 
 /** Verbs, and those below them, speak as the program does. */
 function inherit(command: Command): void {
+  for (const option of command.options) describeDefault(option);
   for (const below of command.commands) inherit(below.copyInheritedSettings(command));
 }
 

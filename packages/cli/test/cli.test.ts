@@ -23,6 +23,12 @@ test('help names every verb, and every verb has examples', async () => {
   assert.equal(await help('--version'), '1.2.3\n');
 });
 
+test('help shows the default of a time or an age as it is typed', async (t) => {
+  const { run } = await install(t);
+  assert.match((await run('checkpoint', '--help')).out, /give up after this time\s+\(default: 60\)/);
+  assert.match((await run('gc', '--help')).out, /from the cache\s+\(default: 7d\)/);
+});
+
 test('usage errors exit with 2, one line and a hint', async (t) => {
   const { run } = await install(t);
   for (const [args, err] of [

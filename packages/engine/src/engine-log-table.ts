@@ -264,10 +264,10 @@ export const LOG_CAUSES: readonly LogCause[] = [
   },
   {
     pattern:
-      /Image (?:carries|corrupted)|Unknown image format|Failed unpacking object|Magic doesn't match|Unexpected EOF on|No .*inventory|Core (?:task|IDS|info|march)|Bad magic|Short read/,
+      /Image (?:carries|corrupted)|Unknown image format|Failed unpacking object|[Mm]agic doesn't match|Unexpected EOF on|No .*inventory|Core (?:task|IDS|info|march)|Bad magic|Short read/,
     code: 'image',
     reason: 'the image is damaged or comes from another version of CRIU',
-    hint: 'run `forkpoint inspect` on it, or take a new checkpoint',
+    hint: 'let `forkpoint verify IMAGE` name what is damaged, or take a new checkpoint',
   },
   {
     pattern: /Unable to open (\S+\.img)|Can't open (\S+\.img)|Can't open dir (.*): /,

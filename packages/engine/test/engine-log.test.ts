@@ -86,6 +86,7 @@ const cases: [code: string, line: string, quoted?: string][] = [
     'Error (compel/src/lib/infect.c:261): Unseizable non-zombie 7003 found, state t, err -1/3',
     '7003',
   ],
+  ['image', "Error (criu/image.c:554): Head magic doesn't match for pstree.img"],
   ['image', 'Error (criu/protobuf.c:72): Unexpected EOF on (empty-image)'],
   ['limits', "Error (criu/files.c:9): Can't open: Too many open files"],
   ['device', "Error (criu/proc_parse.c:663): Can't handle non-regular mapping on 7001's map 7f00"],
