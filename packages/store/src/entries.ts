@@ -4,7 +4,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@forkpoint/manifest';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
-import { MANIFEST_FILE, readManifest, stateOfPlace } from './images.ts';
+import { MANIFEST_FILE, readManifest, stateOfPlace, tornReason } from './images.ts';
 
 /** A file of an image, as the disk has it. `key` is the same for all names of one file. */
 export interface StoredFile {
@@ -123,10 +123,14 @@ export async function listDirectory(
   const damaged: Damaged[] = [];
   const stamps = new Map<string, string>();
   let readCount = 0;
+  const lookAtTorn = async (name: string, path: string): Promise<void> => {
+    const reason = await tornReason(path).catch(() => undefined);
+    if (reason !== undefined) damaged.push({ name, path, reason });
+  };
   const look = async (name: string): Promise<void> => {
     const path = join(directory, name);
     const stamp = stampOf(path);
-    if (stamp === undefined) return;
+    if (stamp === undefined) return await lookAtTorn(name, path);
     const known = remembered.get(name);
     if (known?.stamp === stamp) {
       stamps.set(name, stamp);
@@ -135,7 +139,7 @@ export async function listDirectory(
     }
     readCount++;
     try {
-      if ((await stateOfPlace(path)) !== 'image') return;
+      if ((await stateOfPlace(path)) !== 'image') return await lookAtTorn(name, path);
       images.push(await readEntry(path));
       stamps.set(name, stamp);
     } catch (error) {

@@ -1,4 +1,4 @@
-import { readdir } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join, resolve } from 'node:path';
 import { MAX_MANIFEST_LENGTH, parseManifest } from '@forkpoint/manifest';
 import type { Manifest } from '@forkpoint/manifest';
@@ -42,6 +42,20 @@ export async function stateOfPlace(path: string): Promise<PlaceState> {
     if (error instanceof StoreError) return 'foreign';
     throw error;
   }
+}
+
+/**
+ * Says what is wrong with a directory that was an image once: it has CRIU's files with a manifest or a plan, and is none all the same.
+ * Undefined for an image and for what never was one. Throws system errors.
+ */
+export async function tornReason(path: string): Promise<string | undefined> {
+  if ((await stateOfPlace(path)) !== 'foreign') return undefined;
+  const entries = (await lstat(path)).isDirectory() ? await readdir(path) : [];
+  if (!entries.includes('pstree.img')) return undefined;
+  const [hasManifest, hasPlan] = [MANIFEST_FILE, RESTORE_PLAN_FILE].map((name) => entries.includes(name));
+  if (hasManifest !== true && hasPlan !== true) return undefined;
+  if (hasManifest !== true) return `it has no ${MANIFEST_FILE}`;
+  return hasPlan === true ? `its ${RESTORE_PLAN_FILE} is damaged` : `it has no ${RESTORE_PLAN_FILE}`;
 }
 
 /** Returns whether a directory is an image. */

@@ -60,7 +60,7 @@ export { bytesToVerify, verifyImage } from './verify.ts';
 export type { Problem, Verification } from './verify.ts';
 export { findDuplicates, shareDuplicate } from './dedup.ts';
 export type { Duplicate } from './dedup.ts';
-export { removeImage } from './remove.ts';
+export { checkRemovable, removeImage } from './remove.ts';
 export { expired } from './retention.ts';
 export type { Expired, Retention } from './retention.ts';
 export { findRubbish, removeRubbish } from './rubbish.ts';

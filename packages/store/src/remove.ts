@@ -1,7 +1,7 @@
-import { lstat, readdir, rename } from 'node:fs/promises';
+import { lstat, rename } from 'node:fs/promises';
 import { basename, dirname, join } from 'node:path';
 import { errnoOf, reasonOf, StoreError, worded } from './error.ts';
-import { MANIFEST_FILE, RESTORE_PLAN_FILE, stateOfPlace } from './images.ts';
+import { stateOfPlace, tornReason } from './images.ts';
 import { ownOwner } from './owner.ts';
 import { temporaryName } from './publish.ts';
 import { removeTree } from './remove-tree.ts';
@@ -13,9 +13,7 @@ import { removeTree } from './remove-tree.ts';
  * ERR_FORKPOINT_REMOVE.
  */
 export async function removeImage(path: string, options: { isForced?: boolean } = {}): Promise<void> {
-  await checkRemovable(path, options.isForced === true).catch((error: unknown) => {
-    throw worded(error, 'ERR_FORKPOINT_REMOVE', `the image ${path} cannot be removed`);
-  });
+  await checkRemovable(path, options);
   const aside = join(dirname(path), temporaryName(basename(path), await ownOwner()));
   try {
     await rename(path, aside);
@@ -28,7 +26,14 @@ export async function removeImage(path: string, options: { isForced?: boolean } 
   }
 }
 
-async function checkRemovable(path: string, isForced: boolean): Promise<void> {
+/** Throws what removeImage would throw before it changes anything. */
+export async function checkRemovable(path: string, options: { isForced?: boolean } = {}): Promise<void> {
+  await check(path, options.isForced === true).catch((error: unknown) => {
+    throw worded(error, 'ERR_FORKPOINT_REMOVE', `the image ${path} cannot be removed`);
+  });
+}
+
+async function check(path: string, isForced: boolean): Promise<void> {
   const facts = await lstat(path).catch((error: unknown) => {
     if (errnoOf(error) === 'ENOENT' || errnoOf(error) === 'ENOTDIR') return undefined;
     throw error;
@@ -44,10 +49,7 @@ async function checkRemovable(path: string, isForced: boolean): Promise<void> {
     });
   }
   if ((await stateOfPlace(path)) === 'image') return;
-  const entries = facts.isDirectory() ? await readdir(path) : [];
-  const isTorn =
-    (entries.includes(MANIFEST_FILE) || entries.includes(RESTORE_PLAN_FILE)) &&
-    entries.includes('pstree.img');
+  const isTorn = (await tornReason(path)) !== undefined;
   if (isTorn && isForced) return;
   throw new StoreError('ERR_FORKPOINT_IMAGE_INVALID', `${path} is not an image`, {
     hint: isTorn ? 'It looks like a damaged one: remove it with --force' : 'Nothing was removed',

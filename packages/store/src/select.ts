@@ -4,7 +4,7 @@ import { hasLabels } from './lineage.ts';
 import type { Finding } from './preflight.ts';
 
 /**
- * Returns the newest image with all of the labels that `check` finds nothing against. Throws
+ * Returns the newest image with all of the labels that `check` finds nothing against; `onPassedOver` hears of newer ones. Throws
  * ERR_FORKPOINT_IMAGE_NOT_FOUND when no image has the labels, or when none of them can be restored, with the reasons of
  * the newest.
  */
@@ -12,6 +12,7 @@ export async function selectByLabels(
   images: readonly ImageEntry[],
   labels: Readonly<Record<string, string>>,
   check: (image: string) => Promise<readonly Finding[]>,
+  onPassedOver: (image: ImageEntry, found: readonly Finding[]) => void = () => undefined,
 ): Promise<ImageEntry> {
   const wanted = Object.entries(labels)
     .map(([name, value]) => `${name}=${value}`)
@@ -19,12 +20,16 @@ export async function selectByLabels(
   const candidates = images
     .filter((image) => hasLabels(image, labels))
     .sort((a, b) => b.createdAt.localeCompare(a.createdAt));
-  let reasons: readonly Finding[] | undefined;
+  const passed: { image: ImageEntry; found: readonly Finding[] }[] = [];
   for (const image of candidates) {
     const found = await check(image.path);
-    if (found.length === 0) return image;
-    reasons ??= found;
+    if (found.length === 0) {
+      for (const one of passed) onPassedOver(one.image, one.found);
+      return image;
+    }
+    passed.push({ image, found });
   }
+  const reasons = passed[0]?.found;
   if (reasons === undefined) {
     throw new StoreError('ERR_FORKPOINT_IMAGE_NOT_FOUND', `no image of the store has the label ${wanted}`, {
       hint: 'See the labels with `forkpoint ls`',

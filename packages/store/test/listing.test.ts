@@ -1,14 +1,16 @@
 import assert from 'node:assert/strict';
-import { linkSync, mkdirSync, rmSync, writeFileSync } from 'node:fs';
+import { linkSync, mkdirSync, rmSync, truncateSync, writeFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { test } from 'node:test';
 import {
+  checkRemovable,
   ensureHome,
   hasLabels,
   lineageOf,
   listDirectory,
   listStore,
   placesAt,
+  removeImage,
   selectByLabels,
   usageOf,
 } from '../src/index.ts';
@@ -88,6 +90,34 @@ test('a page file that two images have counts once, and what only a running prog
   assert.equal(alone.byPath.get(join(root, 'a'))?.ownBytes, layer + (images[0]?.restBytes ?? 0));
 });
 
+test('an image that lost its plan or its manifest is listed as damaged, and what never was one is not', async (t) => {
+  const root = await temporaryDirectory(t);
+  for (const name of ['good', 'torn', 'planless', 'nameless']) fakeImage(root, name);
+  truncateSync(join(root, 'torn/restore.plan'), 5);
+  rmSync(join(root, 'planless/restore.plan'));
+  rmSync(join(root, 'nameless/manifest.json'));
+  mkdirSync(join(root, 'foreign'));
+  writeFileSync(join(root, 'foreign/manifest.json'), '{}');
+  writeFileSync(join(root, 'file'), '');
+  const { images, damaged } = await listDirectory(root);
+  assert.deepEqual(
+    images.map(({ name }) => name),
+    ['good'],
+  );
+  assert.deepEqual(
+    damaged.map(({ name, reason }) => `${name}: ${reason}`),
+    [
+      'nameless: it has no manifest.json',
+      'planless: it has no restore.plan',
+      'torn: its restore.plan is damaged',
+    ],
+  );
+  for (const { path } of damaged) {
+    await assert.rejects(checkRemovable(path), /is not an image/);
+    await removeImage(path, { isForced: true });
+  }
+});
+
 test('of the images with a label the newest that can be restored is chosen, and otherwise it is said why not', async (t) => {
   const root = await temporaryDirectory(t);
   const at = (day: number): string => `2026-01-0${day}T00:00:00.000Z`;
@@ -98,12 +128,15 @@ test('of the images with a label the newest that can be restored is chosen, and 
   const fine = async (): Promise<[]> => await Promise.resolve([]);
   const changed = { kind: 'file', message: '/lib/x has changed' } as const;
   assert.equal((await selectByLabels(images, { app: 'x' }, fine)).name, 'new');
+  const passed: string[] = [];
   const second = await selectByLabels(
     images,
     { app: 'x' },
     async (path) => await Promise.resolve(path.endsWith('/new') ? [changed] : []),
+    ({ name }, found) => passed.push(`${name}: ${found.map(({ message }) => message).join()}`),
   );
   assert.equal(second.name, 'old');
+  assert.deepEqual(passed, ['new: /lib/x has changed']);
   await assert.rejects(
     selectByLabels(images, { app: 'x' }, async () => await Promise.resolve([changed])),
     /none of the 2 images .* \/lib\/x has changed/,

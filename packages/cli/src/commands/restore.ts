@@ -10,6 +10,8 @@ import { prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
 import { explainReason } from '../explain.ts';
 import { topicText } from '../topics.ts';
+import { warnOfDamaged } from '../store-view.ts';
+import { safeText } from '../ui/format.ts';
 
 /** Why the launcher handed a restore over: a short word, or what failed while CRIU restored; and what it is about. */
 export interface Handover {
@@ -104,9 +106,18 @@ async function restoreByLabel(
   const isImageGiven = given.options.from !== undefined || given.positional !== behind[1];
   if (isImageGiven) throw usageError('an image and --label exclude each other', 'Give one of the two');
   const files = packageFiles(cli.lib, cli.places.home);
-  const { images } = await listStore(cli.places);
+  const { images, damaged } = await listStore(cli.places);
+  warnOfDamaged(cli, damaged);
   const check = { launcher: files.launcher, enginePlan: cli.places.enginePlan };
-  const chosen = await selectByLabels(images, labels, async (image) => await preflight(image, check));
+  const chosen = await selectByLabels(
+    images,
+    labels,
+    async (image) => await preflight(image, check),
+    ({ name }, found) => {
+      const why = found.map(({ message }) => message).join('; ');
+      cli.writeErr(`Note: the newer image ${safeText(name)} is passed over: ${safeText(why)}\n`);
+    },
+  );
   const kept = withoutLabels(words.slice(0, words.length - behind.length));
   return await launch(files.launcher, ['restore', chosen.path, ...kept, ...behind], {
     ...cli.env,

@@ -1,5 +1,5 @@
 import type { Command } from 'commander';
-import { listRuns, readEntry, removeImage, resolveImage, runsOf } from '@forkpoint/store';
+import { checkRemovable, listRuns, readEntry, removeImage, resolveImage, runsOf } from '@forkpoint/store';
 import type { Run } from '@forkpoint/store';
 import type { Cli } from '../context.ts';
 import { CliError, usageError } from '../error.ts';
@@ -47,7 +47,10 @@ async function remove(cli: Cli, names: readonly string[], options: Options): Pro
   }
   const runs = await listRuns(cli.places.runs);
   // All are looked at before the first one goes.
-  if (options.force !== true) for (const path of paths) await refuseBusy(path, runs);
+  for (const path of paths) {
+    if (options.force !== true) await refuseBusy(path, runs);
+    await checkRemovable(path, { isForced: options.force === true });
+  }
   const work = async ({ signal }: { signal: AbortSignal }): Promise<void> => {
     for (const path of paths) {
       // What has begun to go is gone before Ctrl-C counts.
