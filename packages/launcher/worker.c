@@ -23,6 +23,24 @@
 // How long a worker that has served a fork is kept for the next one, in milliseconds, unless FORKPOINT_SPARE_MS says it.
 #define SPARE_MS 30000
 
+// The log of a run that is asked for ever gets no longer than this, and then goes on with its last part, from a line's beginning.
+#define LOG_MAX (4 << 20)
+#define LOG_KEPT (1 << 20)
+
+// Called when nobody but this process writes to it.
+static void trim_log(void) {
+  struct stat status;
+  if (fstat(2, &status) != 0 || !S_ISREG(status.st_mode) || status.st_size <= LOG_MAX) return;
+  char *path = join(pod.run->dir, "/launcher.log", NULL), *kept = must(malloc(LOG_KEPT));
+  int fd = open(path, O_RDONLY | O_CLOEXEC);
+  ssize_t length = fd < 0 ? -1 : pread(fd, kept, LOG_KEPT, status.st_size - LOG_KEPT);
+  char *line = length > 0 ? memchr(kept, '\n', (size_t)length) : NULL;
+  if (line != NULL && ftruncate(2, 0) == 0 && write(2, line + 1, (size_t)(kept + length - line - 1)) < 0) warn("the log was cut:");
+  if (fd >= 0) close(fd);
+  free(kept);
+  free(path);
+}
+
 void tell_worker(const char *first, size_t count, char **fields) {
   struct text text = {0};
   if (pod.to_worker < 0) return;
@@ -99,6 +117,7 @@ void end_spare(void) {
 void start_worker(char *request) {
   int in[2], out[2];
   pod.asker_gone = 0;
+  trim_log();
   if (spare_lives()) {
     pod.worker = pod.spare;
     pod.spare = 0;

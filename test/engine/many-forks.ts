@@ -119,5 +119,5 @@ export function growthOf([first, ...rest]: readonly Held[]): string[] {
     .map((name) => `${name}: ${first[name]} to ${last[name]}`);
 }
 
-/** The log of a run is cut when it is longer. */
-const LOG_MAX = 8 << 20;
+/** The launcher cuts its log when it is longer (packages/launcher/worker.c). */
+const LOG_MAX = 4 << 20;

@@ -1,12 +1,12 @@
 import { spawnSync } from 'node:child_process';
-import { chownSync, copyFileSync, chmodSync } from 'node:fs';
+import { chownSync, copyFileSync, chmodSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { findCompiler } from '@forkpoint/engine';
 import { eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { parse, portOf } from './helpers.ts';
 import type { Started } from './helpers.ts';
-import { logOf } from './pods.ts';
+import { childrenOf, commandOf, launcherOf, logOf } from './pods.ts';
 
 /** A run of descriptors.cjs, asked over HTTP. */
 export interface Asked {
@@ -68,7 +68,9 @@ export async function again(
   origin: Asked,
   flags: readonly string[] = [],
 ): Promise<Asked & { readonly addresses: ReadonlyMap<string, string> }> {
-  const manifest = (await person.json(['inspect', image])) as { slots: readonly ManifestSlot[] };
+  const manifest = parse<{ slots: readonly ManifestSlot[] }>(
+    readFileSync(join(image, 'manifest.json'), 'utf8'),
+  );
   const listen = manifest.slots.flatMap(({ id, kind }) => {
     if (kind === 'tcp') return ['--listen', `${id}=127.0.0.1:0`];
     return kind === 'unix'
@@ -130,10 +132,17 @@ export async function beginNative(
   return id;
 }
 
-/** Asks a run of descriptors.c for one line about its state. */
-export async function askNative(person: Person, id: string): Promise<string> {
+/** Asks a run of descriptors.c about its state; returns one line, or what else the answer is to be, without its last line end. */
+export async function askNative(person: Person, id: string, answer = /^.+\n/): Promise<string> {
   const before = logOf(person, id).length;
-  const { code, stderr } = await person.finish(['kill', id, '--signal', 'USR1']);
-  if (code !== 0) throw new Error(stderr);
-  return await eventually(() => /^(.+)\n/.exec(logOf(person, id).slice(before))?.[1], `an answer of ${id}`);
+  const program = childrenOf(launcherOf(person, id)).find(
+    (pid) => /worker\.cjs/.exec(commandOf(pid)) === null,
+  );
+  if (program === undefined) throw new Error(`${id} has ended`);
+  process.kill(program, 'SIGUSR1');
+  const found = await eventually(
+    () => answer.exec(logOf(person, id).slice(before))?.[0],
+    `an answer of ${id}`,
+  );
+  return found.trimEnd();
 }

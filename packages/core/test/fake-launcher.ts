@@ -8,6 +8,7 @@ import {
   openSync,
   promises,
   readFileSync,
+  renameSync,
   rmSync,
   writeFileSync,
 } from 'node:fs';
@@ -78,9 +79,15 @@ export class FakeLauncher {
     }
   }
 
-  /** Writes one line to members/<pid>/outcome as soon as somebody reads there. */
+  /**
+   * Writes one line to members/<pid>/outcome as soon as somebody reads there, and puts a fresh FIFO at the path before that, as the launcher
+   * does: who waits for the next line would else meet the end of this one, which is closed later, and lose what is written then.
+   */
   async answer(pid: number, ...lines: object[]): Promise<void> {
-    const file = await promises.open(join(this.directory, 'members', String(pid), 'outcome'), 'w');
+    const path = join(this.directory, 'members', String(pid), 'outcome');
+    const file = await promises.open(path, 'w');
+    this.#makeFifo(`members/${pid}/outcome.new`);
+    renameSync(`${path}.new`, path);
     await file.write(lines.map((line) => `${JSON.stringify({ v: 1, ...line })}\n`).join(''));
     await file.close();
   }

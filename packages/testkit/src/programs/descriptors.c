@@ -33,6 +33,24 @@ static int need(int result, const char *what) {
   exit(1);
 }
 
+// What the scenario `kinds` has: one descriptor of each kind.
+static const char *const kinds[][2] = {{"eventfd", ""}, {"timerfd", ""}, {"signalfd", ""}, {"memfd", ""},
+                                       {"tmpfile", "."}, {"renamed", "old-name"}, {"pipe", ""}, {"terminal", ""}};
+#define KINDS (sizeof kinds / sizeof *kinds)
+static struct kind {
+  int fd, other;
+  void (*show)(void);
+} kind[KINDS];
+
+static void show_kinds(void) {
+  for (size_t i = 0; i < KINDS; i++) {
+    fd = kind[i].fd;
+    other = kind[i].other;
+    kind[i].show();
+  }
+  printf("that is all\n");
+}
+
 static void show_nothing(void) { printf("alive\n"); }
 
 static void show_count(void) {
@@ -225,6 +243,13 @@ static void (*prepare(const char *name, const char *argument))(void) {
   if (strcmp(name, "seccomp") == 0) return filter(), show_nothing;
   if (strcmp(name, "traced") == 0) return trace(), show_nothing;
   if (strcmp(name, "replaced") == 0) return need(unlink(argument), "unlink"), show_nothing;
+  if (strcmp(name, "kinds") == 0) {
+    for (size_t i = 0; i < KINDS; i++) {
+      void (*show)(void) = prepare(kinds[i][0], kinds[i][1]);
+      kind[i] = (struct kind){fd, other, show};
+    }
+    return show_kinds;
+  }
   // Several things at once, for the report.
   if (strcmp(name, "many") == 0) {
     need(eventfd(1, EFD_SEMAPHORE), "eventfd");
