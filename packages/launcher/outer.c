@@ -309,11 +309,27 @@ static void abandon(struct run *run, const char *failure, int code) {
 // A detached run's outer launcher hands over to a process without a terminal and a caller: it starts the run's children,
 // and ends with it.
 static void stay_as_nursery(struct outer *outer) {
-  if (fork() != 0) return;
+  int away[2] = {-1, -1};
+  if (pipe2(away, O_CLOEXEC) != 0) warn("the terminal may end the run:");
+  pid_t nursery = fork();
+  if (nursery != 0) {
+    // Who ends as the leader of a terminal's session has everybody in its foreground group hang up: not before the other has left it.
+    char none;
+    close(away[1]);
+    while (nursery > 0 && read(away[0], &none, 1) < 0 && errno == EINTR) continue;
+    return;
+  }
+  setsid();
+  // What was meant for the command, until now, is none of the program's: to ignore a signal takes back what is pending of it.
+  for (size_t i = 0; i < sizeof forwarded / sizeof *forwarded; i++) {
+    signal(forwarded[i], SIG_IGN);
+    signal(forwarded[i], SIG_DFL);
+  }
+  close(away[0]);
+  close(away[1]);
   int null = open("/dev/null", O_RDWR);
   for (int fd = 0; fd < 3; fd++) dup2(null, fd);
   if (null > 2) close(null);
-  setsid();
   prctl(PR_SET_NAME, "fp-nursery");
   if (chdir("/") != 0) _exit(EXIT_OURS);
   while (outer->run->link[0] >= 0) poll_once(outer, -1);

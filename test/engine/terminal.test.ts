@@ -2,7 +2,7 @@ import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Person, Running } from '@forkpoint/testkit';
-import { command, detach, logged, shell } from './pods.ts';
+import { command, detach, logged, logOf, shell } from './pods.ts';
 
 /** Starts a shell line on a terminal; what is written to the child's stdin is typed there. */
 function typing(person: Person, line: string): Running {
@@ -106,4 +106,30 @@ describe('a program in the foreground of a shell', () => {
     type(bash, 'exit\n');
     assert.equal((await bash.end()).code, 0, bash.stdout);
   });
+});
+
+test('a detached run goes on when the terminal is closed that it was started or restored on', async () => {
+  const person = createPerson();
+  // `script` closes its terminal with the command, as ssh does; what it starts there is the leader of the session.
+  const startedOn = async (line: string): Promise<string> => {
+    const { code, stdout } = await typing(person, line).end();
+    assert.equal(code, 0, stdout);
+    return stdout.trim();
+  };
+  const isUnharmed = async (id: string): Promise<void> => {
+    assert.equal((await person.finish(['kill', id, '--signal', 'USR1'])).code, 0);
+    await logged(person, id, /^asked$/m);
+    assert.doesNotMatch(logOf(person, id), /hung up/);
+  };
+  try {
+    const program = `trap 'echo hung up' HUP; trap 'echo asked' USR1; echo up; while :; do sleep 0.05; done`;
+    const run = await startedOn(`exec ${command} run -d -- sh -c "${program}"`);
+    await isUnharmed(run);
+    await person.json(['checkpoint', run, './quiet']);
+    await isUnharmed(await startedOn(`exec ${command} restore ./quiet -d`));
+    await person.json(['compress', './quiet']);
+    await isUnharmed(await startedOn(`exec ${command} restore ./quiet -d`));
+  } finally {
+    await person.leave();
+  }
 });
