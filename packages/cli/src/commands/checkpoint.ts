@@ -1,3 +1,4 @@
+import { dirname } from 'node:path';
 import type { Command } from 'commander';
 import { checkPattern, hasPattern } from '@forkpoint/manifest';
 import type { Resource } from '@forkpoint/manifest';
@@ -10,6 +11,7 @@ import type { Finish } from '../program.ts';
 import { checkpointOutside } from './attach.ts';
 import { bytesText, durationText } from '../ui/format.ts';
 import { withProgress } from '../ui/progress.ts';
+import { writtenBy } from '../ui/written.ts';
 
 interface Options {
   readonly pid?: number;
@@ -96,7 +98,11 @@ async function checkpoint(
   const interrupt = (): void => abort.abort();
   process.once('SIGINT', interrupt);
   try {
-    const answer = await withProgress(cli, `Checkpointing ${run.name}`, () =>
+    // A destination that the run knows may be any; a pattern names its file only.
+    const place = to === undefined ? cli.places.images : resolvePlace(cli, to);
+    const written = writtenBy(run.id, place);
+    const label = (): string => `Checkpointing ${run.name} ${written()}`.trimEnd();
+    const answer = await withProgress(cli, label, () =>
       askCheckpoint(
         run,
         {
@@ -119,6 +125,13 @@ async function checkpoint(
   } finally {
     process.removeListener('SIGINT', interrupt);
   }
+}
+
+/** The directory in which a destination lies. */
+function resolvePlace(cli: Cli, to: string): string {
+  return hasPattern(to) && !to.includes('/')
+    ? cli.places.images
+    : dirname(resolveImage(to, cli.cwd, cli.places.images));
 }
 
 /**
