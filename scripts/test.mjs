@@ -1,11 +1,11 @@
 // Set-up, checks and all tests. Usage: npm test; npm run test:unit|test:engine|test:languages [-- FILE...]
 // What failed is told once more at the end; the last line is `N passed, N failed`.
-import { spawn, spawnSync } from 'node:child_process';
+import { spawn } from 'node:child_process';
 import { existsSync, mkdtempSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
 import { fileURLToPath } from 'node:url';
-import { lendEngine, showToOthers } from './lib/share.mjs';
+import { isSeen, lendEngine, showToOthers } from './lib/share.mjs';
 import { failuresOf } from './lib/tap.mjs';
 import { setup } from './setup.mjs';
 
@@ -55,12 +55,12 @@ async function run(name, patterns, { env = {}, flags = [], isQuiet = false } = {
   rmSync(directory, { recursive: true, force: true });
 }
 
-function check() {
-  console.log('\n# checks');
-  const { status } = spawnSync(process.execPath, [join(root, 'scripts/check.mjs')], {
-    cwd: root,
-    stdio: 'inherit',
+async function check() {
+  const { status, output } = await finish([process.execPath, join(root, 'scripts/check.mjs')], {
+    env: process.env,
+    isQuiet: true,
   });
+  console.log(`\n# checks\n${output.trimEnd()}`);
   if (status === 0) passed++;
   else failed++;
 }
@@ -126,14 +126,30 @@ async function fuzz() {
   else failed++;
 }
 
-const needsRuntimes = part !== 'unit';
-await setup({ runtimes: needsRuntimes, languages: part === 'all' || part === 'languages' });
+/** What the next stage needs is fetched, unpacked and built while the one before runs. */
+async function everything() {
+  const runtimes = setup({ runtimes: true });
+  const languages = runtimes.then(() => setup({ languages: true }));
+  await check();
+  await unitTests();
+  await runtimes;
+  await Promise.all([engineTests(), fuzz()]);
+  await languages;
+  await languageTests();
+}
+
+const isWhole = part === 'all';
+// What is prepared for a checkout that is shown elsewhere has to be prepared before: it notes where it lies.
+const isAhead = !isWhole || !isSeen();
+await setup({
+  runtimes: isAhead && part !== 'unit',
+  languages: isAhead && (isWhole || part === 'languages'),
+});
 showToOthers(fileURLToPath(import.meta.url));
-if (part === 'all') check();
-if (part === 'all' || part === 'unit') await unitTests();
-if (part === 'all') await Promise.all([engineTests(), fuzz()]);
+if (isWhole) await everything();
+if (part === 'unit') await unitTests();
 if (part === 'engine') await engineTests();
-if (part === 'all' || part === 'languages') await languageTests();
+if (part === 'languages') await languageTests();
 for (const { name, location, error } of failures)
   console.log(`\nfailed: ${name} (${location.replace(`${root}/`, '')})\n${error}`);
 console.log(`\n${passed} passed, ${failed} failed`);

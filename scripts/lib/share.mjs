@@ -27,15 +27,19 @@ export function lendEngine() {
   return { engine: lent, remove: () => rmSync(directory, { recursive: true, force: true }) };
 }
 
+/** Whether the users of the tests can reach this checkout. */
+export function isSeen() {
+  if (process.getuid() !== 0 || process.env.FORKPOINT_TEST_SHOWN !== undefined) return true;
+  for (let at = root; at !== '/'; at = dirname(at)) if ((statSync(at).mode & 0o005) !== 0o005) return false;
+  return true;
+}
+
 /**
  * When root tests a checkout that others cannot reach, the tests see it through a bind mount that they can: `script` is
  * started once more there, and this process ends with its exit code.
  */
 export function showToOthers(script) {
-  if (process.getuid() !== 0 || process.env.FORKPOINT_TEST_SHOWN !== undefined) return;
-  let reachable = true;
-  for (let at = root; at !== '/'; at = dirname(at)) reachable &&= (statSync(at).mode & 0o005) === 0o005;
-  if (reachable) return;
+  if (isSeen()) return;
   const shown = mkdtempSync(join(tmpdir(), 'fp-checkout-'));
   mkdirSync(shown, { recursive: true });
   spawnSync('chmod', ['755', shown]);
