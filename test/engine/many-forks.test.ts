@@ -6,7 +6,7 @@ import { createPerson } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { forkMany, growthOf } from './many-forks.ts';
 import type { Held } from './many-forks.ts';
-import { gone } from './pods.ts';
+import { gone, living } from './pods.ts';
 
 /** The only run's. */
 function logOfLauncher(person: Person): string {
@@ -35,7 +35,10 @@ describe('a program that forks again and again', () => {
       workers.push(worker);
       if (forks === 1) appendFileSync(logOfLauncher(person), `${'x'.repeat(1023)}\n`.repeat(5 << 10));
       if (forks === 2) process.kill(worker, 'SIGKILL');
-      if (forks === 3) await gone([worker], 'a worker that nobody needs');
+      if (forks !== 3) return;
+      // It is none of the program's processes.
+      assert.equal((await living(person))[0]?.processes.length, 1);
+      await gone([worker], 'a worker that nobody needs');
     };
     await forkMany(person, [4, 1], onLook, { FORKPOINT_SPARE_MS: '3000' });
     const [first, second, third, fourth] = workers;

@@ -11,7 +11,7 @@ export interface RunProcess {
   readonly memory: { readonly privateBytes: number; readonly sharedBytes: number };
 }
 
-/** Returns the processes in a run's pod, ordered by pid, without the launcher; empty when the run has ended. */
+/** Returns the processes in a run's pod, ordered by pid, without the launcher and its worker; empty when the run has ended. */
 export async function processesOf(run: Run): Promise<RunProcess[]> {
   if (!run.isAlive) return [];
   // Every process of a pid namespace descends from its pid 1, except those that entered from outside.
@@ -21,14 +21,20 @@ export async function processesOf(run: Run): Promise<RunProcess[]> {
   ]);
   const depth = (launcherPids?.length ?? 1) - 1;
   const found = await Promise.all(
-    all.map(async ({ hostPid }) => {
+    all.map(async ({ hostPid, parentPid }) => {
       const pid = (await namespacePids(hostPid))?.[depth];
       if (pid === undefined) return [];
       const [command, memory] = await Promise.all([commandOf(hostPid), memoryOf(hostPid)]);
+      if (parentPid === run.launcherPid && pid !== run.pid && isWorker(command)) return [];
       return [{ pid, hostPid, command, memory }];
     }),
   );
   return found.flat().sort((a, b) => a.pid - b.pid);
+}
+
+/** Whether this is who carries out checkpoints for the launcher; after a fork it stays for a while. */
+function isWorker(command: readonly string[]): boolean {
+  return command.at(-1)?.endsWith('/dist/worker.cjs') === true;
 }
 
 /** Returns the host's pid of the program's first process, or undefined when it is gone. */

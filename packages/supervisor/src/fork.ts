@@ -12,6 +12,7 @@ import { SupervisorError } from './error.ts';
 import type { Look } from './look.ts';
 import { readDescriptors } from './proc.ts';
 import { readSockets } from './sockets.ts';
+import type { SocketFacts } from './sockets.ts';
 
 /** Where the choice for a listener stands when it is named neither by its slot nor by its port. */
 const ANY = '*';
@@ -44,12 +45,16 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
   mkdirSync(image, { recursive: true, mode: 0o700 });
   try {
     let taken: Taken = new Map();
+    let known: Sockets = new Map();
     const captured = await capture(job, before, image, {
-      prepared: () => progress.prepared(),
+      prepared: () => {
+        known = socketsOf(socketsIn(before));
+        progress.prepared();
+      },
       resumed: () => progress.resumed(),
       // Now, because the numbers may mean something else once the program runs again.
       halted: async () => {
-        taken = await takeDescriptors(job, before);
+        taken = await takeDescriptors(job, before, known);
       },
     });
     const { manifest, dumped } = captured;
@@ -61,22 +66,12 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
       const directory = join(forks, id);
       made.push(directory);
       linkTree(image, join(directory, 'image'));
-      const plan = encodeChildPlan({
+      return writePlan(job, directory, {
         id,
-        home: surroundings.home,
         index,
-        isDetached: request.detached === true,
-        stdio: request.stdio ?? 'inherit',
-        socket: socketOf(job),
         inherit: inherited.map(({ name }) => name),
-        close: listeners.closed,
-        hostname: request.hostname?.replaceAll('%i', String(index)) ?? null,
-        args: [join(surroundings.home, 'runs', id, 'image'), ...optionsOf(request, listeners.own)],
-        worker: process.argv.slice(0, 2),
+        listeners,
       });
-      const path = join(directory, 'child.plan');
-      writeFileSync(path, plan, { mode: 0o600 });
-      return path;
     });
     for (const plan of plans) {
       await link.child(
@@ -93,14 +88,73 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
   }
 }
 
-/** Has the launcher take the program's listening sockets, and its standard streams when the children shall have them. */
-async function takeDescriptors({ link, request, surroundings }: Job, before: Look): Promise<Taken> {
-  const open = before.tree
+/** Writes what a child's launcher goes by into its directory, and returns the path. */
+function writePlan(
+  job: Job,
+  directory: string,
+  child: {
+    readonly id: string;
+    readonly index: number;
+    readonly inherit: readonly string[];
+    readonly listeners: ReturnType<typeof listenersOf>;
+  },
+): string {
+  const { request, surroundings } = job;
+  const { id, index, inherit, listeners } = child;
+  const plan = encodeChildPlan({
+    id,
+    home: surroundings.home,
+    index,
+    isDetached: request.detached === true,
+    stdio: request.stdio ?? 'inherit',
+    socket: socketOf(job),
+    inherit,
+    close: listeners.closed,
+    hostname: request.hostname?.replaceAll('%i', String(index)) ?? null,
+    args: [join(surroundings.home, 'runs', id, 'image'), ...optionsOf(request, listeners.own)],
+    worker: process.argv.slice(0, 2),
+  });
+  const path = join(directory, 'child.plan');
+  writeFileSync(path, plan, { mode: 0o600 });
+  return path;
+}
+
+type Sockets = ReadonlyMap<number, SocketFacts>;
+type Open = ReturnType<typeof readDescriptors>;
+
+/** Returns the descriptors of sockets that the program has now. */
+function socketsIn({ tree }: Look): Open {
+  return tree
     .filter(({ state }) => state !== 'Z')
     .flatMap(({ pid }) => readDescriptors(pid))
     .filter(({ target }) => inodeOf(target) !== null);
+}
+
+function socketsOf(open: Open): Sockets {
   const inodes = new Set(open.map(({ target }) => inodeOf(target) ?? 0));
-  const sockets = open.length === 0 ? new Map() : readSockets({ inodes });
+  return inodes.size === 0 ? new Map() : readSockets({ inodes });
+}
+
+/**
+ * Whether what was known of the sockets while the program ran holds when it stands still: the tables take 8 ms each to read. A socket
+ * that is neither connected nor listening may listen by now.
+ */
+function isSettled(open: Open, known: Sockets): boolean {
+  return open.every(({ target }) => {
+    const socket = known.get(inodeOf(target) ?? 0);
+    if (socket === undefined) return false;
+    return socket.isListening || socket.kind === 'udp' || socket.peer !== null || socket.peerInode !== null;
+  });
+}
+
+/** Has the launcher take the program's listening sockets, and its standard streams when the children shall have them. */
+async function takeDescriptors(
+  { link, request, surroundings }: Job,
+  before: Look,
+  known: Sockets,
+): Promise<Taken> {
+  const open = socketsIn(before);
+  const sockets = isSettled(open, known) ? known : socketsOf(open);
   const found = open
     .filter(({ target }) => sockets.get(inodeOf(target) ?? 0)?.isListening === true)
     .map(({ pid, fd }): [number, number] => [pid, fd]);
