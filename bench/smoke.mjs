@@ -12,6 +12,8 @@ import { benchRestore } from './restore.mjs';
 import { reportServe } from './serve-report.mjs';
 import { benchServe } from './serve.mjs';
 import { benchStore, reportStore } from './store.mjs';
+import { benchTests, reportTests } from './tests.mjs';
+import { benchWarm, reportWarm } from './warm.mjs';
 
 const [name, home] = process.argv.slice(2);
 const BENCHMARKS = {
@@ -23,6 +25,8 @@ const BENCHMARKS = {
   fork: [benchFork, reportFork],
   serve: [benchServe, reportServe],
   store: [benchStore, reportStore],
+  tests: [benchTests, reportTests],
+  warm: [benchWarm, reportWarm],
 };
 const [measure, report] = BENCHMARKS[name];
 try {

@@ -15,6 +15,7 @@ import { benchRestore } from '../bench/restore.mjs';
 import { reportServe } from '../bench/serve-report.mjs';
 import { benchServe } from '../bench/serve.mjs';
 import { benchStore, reportStore } from '../bench/store.mjs';
+import { benchTests, reportTests } from '../bench/tests.mjs';
 import { benchWarm, reportWarm } from '../bench/warm.mjs';
 import { dataDirectory, setup } from './setup.mjs';
 
@@ -29,6 +30,7 @@ const BENCHMARKS = {
   serve: [benchServe, reportServe],
   store: [benchStore, reportStore],
   warm: [benchWarm, reportWarm],
+  tests: [benchTests, reportTests],
 };
 const SIZES = ['smoke', 'quick', 'full'];
 
@@ -49,7 +51,7 @@ function arguments_() {
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0]))
       usage(`one benchmark has to be named`);
-    if (values.part !== undefined && !['image', 'fork'].includes(positionals[0]))
+    if (values.part !== undefined && !['image', 'fork', 'tests'].includes(positionals[0]))
       usage(`${positionals[0]} has no parts`);
     if (!SIZES.includes(values.size)) usage(`there is no size ${values.size}`);
     return { ...values, name: positionals[0] };
@@ -60,7 +62,8 @@ function arguments_() {
 
 const { name, size, json, part } = arguments_();
 const [measure, report] = BENCHMARKS[name];
-await setup(name === 'languages' ? { runtimes: true, languages: true } : {});
+const NEEDS = { languages: { runtimes: true, languages: true }, tests: { runtimes: true } };
+await setup(NEEDS[name] ?? {});
 for (const signal of ['SIGINT', 'SIGTERM', 'SIGHUP']) process.once(signal, () => process.exit(130));
 try {
   const progress = (text) => process.stderr.write(process.stderr.isTTY ? `\r\x1b[K${text}` : '');

@@ -105,3 +105,9 @@ test('the serve benchmark has node:cluster and workers of forkpoint serve answer
   );
   assert.match(printed, /^after kill -9 of the server +0 processes left: met$/m);
 });
+
+test('the benchmark of test suites has equal reports and coverage of the pools forks and forkpoint, with and without isolation', async () => {
+  const printed = await smoke('tests');
+  assert.match(printed, /^express, 4 files +\d+ .* 11 \(1\) +\d+ +4$/m);
+  assert.match(printed, /^forks and forkpoint reported the same in every round, coverage included$/m);
+});

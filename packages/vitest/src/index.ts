@@ -1,7 +1,7 @@
 // `forkpoint/vitest`: each test file in a fork of a warm worker.
 import { accessSync, constants, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
-import { launcherOf } from '@forkpoint/supervisor/host';
+import { environmentOf, launcherOf, Starter } from '@forkpoint/supervisor/host';
 import type { CloneMaker } from '@forkpoint/supervisor/host';
 import { placesAt, places as placesOf } from '@forkpoint/store';
 import { Hub } from './hub.ts';
@@ -62,7 +62,9 @@ async function openWorkshop({ home, include = [], exclude = [] }: ForkpointOptio
   const places = home === undefined ? placesOf(process.env) : placesAt(home);
   // Bundled to CommonJS: this file lies in `dist`.
   const library = dirname(__dirname);
-  const maker: CloneMaker = { places, launcher: await launcherOf(places), library, env: process.env };
+  const launcher = await launcherOf(places);
+  const starter = new Starter(launcher, environmentOf({ env: process.env, library }));
+  const maker: CloneMaker = { places, launcher, library, env: process.env, starter };
   const hub = await Hub.open(places.cache);
   const molds = new Molds(maker, hub, {
     include,

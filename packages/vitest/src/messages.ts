@@ -8,6 +8,7 @@ export type ToInside =
       readonly imports: readonly ImportId[];
       readonly forced: readonly ImportId[];
       readonly hasGlobals: boolean;
+      readonly rehearses: boolean;
     }
   | { readonly forkpoint: 'freeze'; readonly image: string }
   | { readonly forkpoint: 'begin'; readonly env: Readonly<Record<string, string>> };
@@ -35,7 +36,7 @@ export interface Unfit {
 export type FromInside =
   | { readonly forkpoint: 'hello'; readonly token: string; readonly run: string }
   | ({ readonly forkpoint: 'preloaded' } & Preloaded)
-  | { readonly forkpoint: 'failed'; readonly message: string }
+  | { readonly forkpoint: 'failed'; readonly message: string; readonly isRehearsal: boolean }
   | { readonly forkpoint: 'imported'; readonly imports: readonly ImportId[] };
 
 /** Returns what a mold or a clone told us; undefined for a message of Vitest. Both ends are this package, of one version. */

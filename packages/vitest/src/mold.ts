@@ -31,11 +31,16 @@ export interface MoldOrder {
   readonly imports: readonly ImportId[];
   readonly forced: readonly ImportId[];
   readonly hasGlobals: boolean;
+  /** Whether Vitest's own part is played before. */
+  readonly rehearses: boolean;
   /** The files that count besides those which are loaded as modules. */
   readonly files: readonly string[];
   /** Gets what Vitest's part of the mold asks for; the answers come over the line. */
   readonly asks: { opened(line: Line | undefined): void; received(message: unknown): void };
 }
+
+/** This Vitest, or this configuration of it, is not as the rehearsal takes it to be. */
+export class RehearsalError extends Error {}
 
 /** Vitest gives a worker 60 s to start; then the ordinary pool still needs some of it. */
 const MAKE_MS = 40_000;
@@ -198,6 +203,8 @@ class Making {
   #received(message: unknown): void {
     const told = fromInside(message);
     if (told?.forkpoint === 'preloaded') this.#freeze(told);
+    else if (told?.forkpoint === 'failed' && told.isRehearsal)
+      this.#settle?.reject(new RehearsalError(told.message));
     else if (told?.forkpoint === 'failed') this.#fail(told.message);
     else if (isStarted(message)) this.#started(message);
     else this.#order.asks.received(message);
@@ -208,8 +215,8 @@ class Making {
       this.#fail(`its environment could not be made: ${textOf(error)}`);
       return;
     }
-    const { imports, forced, hasGlobals } = this.#order;
-    this.#send({ forkpoint: 'preload', imports, forced, hasGlobals });
+    const { imports, forced, hasGlobals, rehearses } = this.#order;
+    this.#send({ forkpoint: 'preload', imports, forced, hasGlobals, rehearses });
   }
 
   #freeze(preloaded: Preloaded): void {

@@ -7,7 +7,7 @@ import type { Hub } from './hub.ts';
 import { choose, decodeLearned, encodeLearned, NOTHING, withFile, withUnfit } from './learned.ts';
 import type { Learned } from './learned.ts';
 import type { ImportId, Unfit } from './messages.ts';
-import { findMold, makeMold } from './mold.ts';
+import { findMold, makeMold, RehearsalError } from './mold.ts';
 import type { Mold, MoldOrder } from './mold.ts';
 import { changedOf } from './stamps.ts';
 import type { StartMessage, WorkerOptions } from './vitest-types.ts';
@@ -56,8 +56,10 @@ export class Molds {
     const key = digestOf([this.#ownDigest, ...groundOf(options, start)]);
     const known = this.#families.get(key);
     if (known !== undefined) return known;
+    // What files import does not hang on variables, and a mold is checked for them anyway.
+    const project = digestOf([this.#ownDigest, ...projectOf(options, start)]);
     const family = new Family(
-      { maker: this.#maker, hub: this.#hub, root: this.#root, rules: this.#rules, key },
+      { maker: this.#maker, hub: this.#hub, root: this.#root, rules: this.#rules, key, project },
       options,
     );
     this.#families.set(key, family);
@@ -72,6 +74,7 @@ interface FamilyParts {
   readonly root: string;
   readonly rules: ImportRules;
   readonly key: string;
+  readonly project: string;
 }
 
 /** Molds that differ in their imports only: of one project, environment and Node.js. */
@@ -86,11 +89,12 @@ export class Family {
   #mold: Promise<Mold> | undefined;
   #better: Promise<void> | undefined;
   #isDoubted = false;
+  #rehearses = true;
 
   constructor(parts: FamilyParts, options: WorkerOptions) {
     this.#parts = parts;
     this.#options = options;
-    this.#recordPath = join(parts.root, `${parts.key}.learned.json`);
+    this.#recordPath = join(parts.root, `${parts.project}.learned.json`);
     this.#learned = readLearned(this.#recordPath);
     this.#files = [process.execPath, ...locksOf(options.distPath)];
   }
@@ -159,13 +163,31 @@ export class Family {
   }
 
   async #make(start: StartMessage, asks: MoldOrder['asks']): Promise<Mold> {
-    const { maker, hub, rules, root } = this.#parts;
     for (let round = 1; ; round++) {
       // At last without any: the environment alone is worth a mold.
       const imports = round < ROUNDS_MAX ? this.#wanted() : [];
-      const directory = this.#directory(imports);
-      const made = await makeMold(maker, hub, {
-        directory,
+      const made = await this.#makeOf(imports, start, asks);
+      if (made === undefined) continue;
+      if (!isUnfit(made)) {
+        void tidy(this.#parts.root);
+        return made;
+      }
+      this.#learned = withUnfit(this.#learned, made);
+      this.#isNews = true;
+    }
+  }
+
+  /** Returns undefined when it cannot be rehearsed, and the next one shall not be. */
+  async #makeOf(
+    imports: readonly ImportId[],
+    start: StartMessage,
+    asks: MoldOrder['asks'],
+  ): Promise<Mold | readonly Unfit[] | undefined> {
+    const { maker, hub, rules } = this.#parts;
+    const rehearses = this.#rehearses;
+    try {
+      return await makeMold(maker, hub, {
+        directory: this.#directory(imports),
         distPath: this.#options.distPath,
         execArgv: this.#options.execArgv,
         env: textsOf(this.#options.env),
@@ -173,15 +195,14 @@ export class Family {
         imports,
         forced: rules.include,
         hasGlobals: start.context.config.globals === true,
+        rehearses,
         files: this.#files,
         asks,
       });
-      if (!isUnfit(made)) {
-        void tidy(root);
-        return made;
-      }
-      this.#learned = withUnfit(this.#learned, made);
-      this.#isNews = true;
+    } catch (error) {
+      if (!(error instanceof RehearsalError) || !rehearses) throw error;
+      this.#rehearses = false;
+      return undefined;
     }
   }
 
@@ -197,6 +218,12 @@ export class Family {
 
 function isUnfit(made: Mold | readonly Unfit[]): made is readonly Unfit[] {
   return Array.isArray(made);
+}
+
+/** What stays a project's own from machine to machine and call to call. */
+function projectOf({ distPath, project }: WorkerOptions, { context }: StartMessage): unknown[] {
+  const { config, environment } = context;
+  return [distPath, project.name, environment, config.root, config.globals];
 }
 
 /** Everything besides imports that makes a mold what it is. */

@@ -81,7 +81,7 @@ async function run(cli: Cli, args: readonly string[], { rounds, json }: Options)
     const samples = new Map(WAYS.map(({ name }) => [name, [] as Sample[]]));
     await withProgress(cli, 'Running the tests in three ways', async () => {
       // The first teaches what to import and fills Vite's caches, the second makes the mold that stays.
-      for (let time = 0; time < 2; time++) await one({ name: 'forkpoint', words: [] });
+      await one({ name: 'forkpoint', words: [] });
       if (!existsSync(join(scratch, 'used')))
         throw new CliError(
           'the configuration of Vitest does not use forkpoint, or forkpoint cannot run here',
@@ -89,6 +89,7 @@ async function run(cli: Cli, args: readonly string[], { rounds, json }: Options)
             hint: 'Set `pool: forkpoint()` from forkpoint/vitest, and see `forkpoint doctor`',
           },
         );
+      await one({ name: 'forkpoint', words: [] });
       for (let round = 0; round < rounds; round++)
         for (const way of WAYS) samples.get(way.name)?.push(await one(way));
     });

@@ -8,6 +8,7 @@ import { encodeChildPlan } from '@forkpoint/manifest';
 import type { ChildStdio, ManifestSlot } from '@forkpoint/manifest';
 import type { Places } from '@forkpoint/store';
 import { SupervisorError } from '../error.ts';
+import type { Starter } from './starter.ts';
 
 /** What starts clones of images. */
 export interface CloneMaker {
@@ -16,6 +17,8 @@ export interface CloneMaker {
   /** The package's directory, in which `dist` is. */
   readonly library: string;
   readonly env: NodeJS.ProcessEnv;
+  /** Starts the launchers where this process is too big to do it itself. */
+  readonly starter?: Starter;
 }
 
 /** One clone of an image that tells about itself at a socket. */
@@ -37,9 +40,12 @@ export interface CloneOrder {
   readonly args?: readonly string[] | undefined;
 }
 
-/** Starts a clone; what it has to say, failures included, comes over its line. */
-export async function startClone(maker: CloneMaker, order: CloneOrder): Promise<ChildProcess> {
-  const { places, launcher, library, env } = maker;
+/**
+ * Starts a clone; what it has to say, failures included, comes over its line. Returns the launcher, or undefined when a starter
+ * has started it.
+ */
+export async function startClone(maker: CloneMaker, order: CloneOrder): Promise<ChildProcess | undefined> {
+  const { places, launcher, library } = maker;
   const { id, index, image, listen = {}, env: variables = {}, args = [] } = order;
   await mkdir(places.runs, { recursive: true, mode: 0o700 });
   const directory = draftOf(places, id);
@@ -66,8 +72,9 @@ export async function startClone(maker: CloneMaker, order: CloneOrder): Promise<
     worker: [process.execPath, join(library, 'dist', 'worker.cjs')],
   });
   await writeFile(join(directory, 'child.plan'), plan, { mode: 0o600 });
+  if (maker.starter?.start(join(directory, 'child.plan')) === true) return undefined;
   const started = spawn(launcher, ['child', join(directory, 'child.plan')], {
-    env: { ...env, FORKPOINT_LIB: library },
+    env: environmentOf(maker),
     stdio: 'ignore',
     detached: true,
   });
@@ -101,7 +108,7 @@ export async function bringClone(
   }, timeoutMs);
   try {
     const started = await startClone(maker, { ...order, socket });
-    started.once('error', (error) => cradle.fail(error));
+    started?.once('error', (error) => cradle.fail(error));
     const { children, errors } = await cradle.settle(signal);
     const [child] = children;
     if (child !== undefined) return child;
@@ -113,6 +120,11 @@ export async function bringClone(
   } finally {
     clearTimeout(timer);
   }
+}
+
+/** Returns the environment in which launchers of a maker start. */
+export function environmentOf({ env, library }: Pick<CloneMaker, 'env' | 'library'>): NodeJS.ProcessEnv {
+  return { ...env, FORKPOINT_LIB: library };
 }
 
 /** Addresses for the TCP slots of one of several clones: two cannot have one, and each shall get its own connections. */

@@ -84,26 +84,33 @@ function packageOf(id: string): string {
   return /^(?:file:\/\/)?(.*\/node_modules\/(?:@[^/]+\/)?[^/]+)/.exec(id)?.[1] ?? '';
 }
 
+/** What is to be imported. */
+export interface PreloadOrder {
+  readonly imports: readonly ImportId[];
+  readonly forced: readonly ImportId[];
+  /** Whether tests have the globals of Vitest. */
+  readonly hasGlobals: boolean;
+  readonly importOne: (id: ImportId) => Promise<unknown>;
+}
+
 /**
  * Imports modules one after the other and finds those that may not be shared: they register hooks of a test file, change what
  * others see, keep something open, or fail. `forced` are imported without a look.
  */
 export async function preload(
   loads: Loads,
-  imports: readonly ImportId[],
-  forced: readonly ImportId[],
-  hasGlobals: boolean,
+  { imports, forced, hasGlobals, importOne }: PreloadOrder,
 ): Promise<Preloaded> {
   const good: ImportId[] = [];
   const unfit: Unfit[] = [];
   for (const id of forced) {
-    await import(id);
+    await importOne(id);
     good.push(id);
   }
   lookAtWorld();
   const traps = hasGlobals ? new Traps() : undefined;
   for (const id of imports) {
-    const why = await tryImport(id, traps);
+    const why = await tryImport(id, importOne, traps);
     if (why === undefined) good.push(id);
     else unfit.push({ id, why, instead: loads.foreign(id) });
   }
@@ -112,10 +119,14 @@ export async function preload(
   return { imports: good, unfit, files: [...loads.files], hasAllFiles: loads.seesAll };
 }
 
-async function tryImport(id: ImportId, traps: Traps | undefined): Promise<string | undefined> {
+async function tryImport(
+  id: ImportId,
+  importOne: PreloadOrder['importOne'],
+  traps: Traps | undefined,
+): Promise<string | undefined> {
   const before = lookAtWorld();
   try {
-    await import(id);
+    await importOne(id);
     await nextTurn();
   } catch (error) {
     return `it fails: ${error instanceof Error ? error.message : String(error)}`;
@@ -125,11 +136,13 @@ async function tryImport(id: ImportId, traps: Traps | undefined): Promise<string
 
 /** Stand in the place of the globals of tests, and notice who asks for them. */
 class Traps {
-  readonly #names = GLOBALS.filter((name) => !(name in globalThis));
+  readonly #before = GLOBALS.map(
+    (name) => [name, Reflect.getOwnPropertyDescriptor(globalThis, name)] as const,
+  );
   #touched: string | undefined;
 
   constructor() {
-    for (const name of this.#names) {
+    for (const [name] of this.#before) {
       Object.defineProperty(globalThis, name, {
         configurable: true,
         get: () => {
@@ -150,6 +163,9 @@ class Traps {
   }
 
   remove(): void {
-    for (const name of this.#names) Reflect.deleteProperty(globalThis, name);
+    for (const [name, descriptor] of this.#before) {
+      Reflect.deleteProperty(globalThis, name);
+      if (descriptor !== undefined) Object.defineProperty(globalThis, name, descriptor);
+    }
   }
 }

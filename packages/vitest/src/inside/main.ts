@@ -5,8 +5,9 @@ import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
 import { Line } from '../line.ts';
 import { toInside } from '../messages.ts';
-import type { FromInside, ImportId } from '../messages.ts';
+import type { FromInside, ImportId, Preloaded, ToInside } from '../messages.ts';
 import { Loads, preload } from './imports.ts';
+import { Rehearsal } from './rehearsal.ts';
 import { setStage } from './stage.ts';
 import type { StageConfig } from './stage.ts';
 
@@ -21,6 +22,7 @@ interface VitestWorker {
     post(message: unknown): void;
     on(listener: (message: unknown) => void): void;
     off(listener: (message: unknown) => void): void;
+    onModuleRunner(runner: ModuleRunner): void;
     setup(context: SetupContext): Promise<() => Promise<unknown>>;
     runTests(state: WorkerState, traces: unknown): Promise<void>;
     collectTests(state: WorkerState, traces: unknown): Promise<void>;
@@ -28,6 +30,13 @@ interface VitestWorker {
   readonly runBaseTests: (method: 'run' | 'collect', state: WorkerState, traces: unknown) => Promise<void>;
   readonly setupEnvironment: (context: SetupContext) => Promise<() => Promise<unknown>>;
 }
+
+/** What is used of Vitest's module runner. */
+interface ModuleRunner {
+  readonly evaluator?: { runExternalModule?(id: string): Promise<unknown> };
+}
+
+type Preload = Extract<ToInside, { readonly forkpoint: 'preload' }>;
 
 /** What Vitest hands to `setup`. */
 interface SetupContext {
@@ -37,7 +46,9 @@ interface SetupContext {
 
 interface WorkerState {
   readonly durations: { environment: number };
+  readonly moduleExecutionInfo: { clear(): void };
   readonly evaluatedModules: {
+    clear(): void;
     readonly idToModuleMap: ReadonlyMap<
       string,
       { readonly meta?: { readonly externalize?: string; readonly type?: string } }
@@ -63,6 +74,10 @@ class Inside {
   #closed: Promise<void> = Promise.resolve();
   #teardown: (() => Promise<unknown>) | undefined;
   #isClone = false;
+  #config: object = {};
+  #rehearsal: Rehearsal | undefined;
+  #rehearsed: WorkerState | undefined;
+  #runner: ModuleRunner | undefined;
 
   constructor(library: Library, vitest: VitestWorker, loads: Loads) {
     this.#loads = loads;
@@ -74,12 +89,23 @@ class Inside {
   async start(socket: string, token: string): Promise<void> {
     const { init, runBaseTests } = this.#vitest;
     init({
-      post: (message) => this.#line?.send(message),
+      post: (message) => {
+        if (this.#rehearsal === undefined) this.#line?.send(message);
+        else this.#rehearsal.take(message);
+      },
       on: (listener) => this.#listeners.add(listener),
       off: (listener) => this.#listeners.delete(listener),
+      onModuleRunner: (runner) => (this.#runner = runner),
       setup: async (context) => (this.#teardown ??= await this.#setUp(context)),
       runTests: async (state, traces) => {
         await this.#run(runBaseTests('run', state, traces), state);
+        if (this.#rehearsal !== undefined) {
+          this.#rehearsed = state;
+          // As before the first file.
+          state.evaluatedModules.clear();
+          state.moduleExecutionInfo.clear();
+          return;
+        }
         this.#send({ forkpoint: 'imported', imports: importsOf(state) });
       },
       collectTests: async (state, traces) => await this.#run(runBaseTests('collect', state, traces), state),
@@ -89,6 +115,7 @@ class Inside {
 
   async #setUp(context: SetupContext): Promise<() => Promise<unknown>> {
     const teardown = await this.#vitest.setupEnvironment(context);
+    this.#config = context.config;
     setStage(context.config, CLIENTS.includes(context.environment.name));
     return teardown;
   }
@@ -129,9 +156,13 @@ class Inside {
     if (order === undefined) {
       for (const listener of [...this.#listeners]) listener(message);
     } else if (order.forkpoint === 'preload') {
-      preload(this.#loads, order.imports, order.forced, order.hasGlobals).then(
+      this.#preload(order).then(
         (result) => this.#send({ forkpoint: 'preloaded', ...result }),
-        (error: unknown) => this.#send({ forkpoint: 'failed', message: String(error) }),
+        (error: unknown) => {
+          const isRehearsal = this.#rehearsal !== undefined;
+          this.#rehearsal = undefined;
+          this.#send({ forkpoint: 'failed', message: String(error), isRehearsal });
+        },
       );
     } else if (order.forkpoint === 'freeze') {
       void this.#freeze(order.image);
@@ -139,6 +170,26 @@ class Inside {
       for (const name of Object.keys(env)) if (!(name in order.env)) delete env[name];
       Object.assign(env, order.env);
     }
+  }
+
+  async #rehearse(): Promise<void> {
+    this.#rehearsal = new Rehearsal((message) => {
+      for (const listener of [...this.#listeners]) listener(message);
+    });
+    await this.#rehearsal.play(this.#config);
+    this.#rehearsal = undefined;
+  }
+
+  async #preload({ imports, forced, hasGlobals, rehearses }: Preload): Promise<Preloaded> {
+    if (rehearses) await this.#rehearse();
+    const evaluator = this.#runner?.evaluator;
+    // Node.js remembers what an import means by who imports: here Vitest, as when a file runs.
+    const importOne = async (id: ImportId): Promise<unknown> =>
+      evaluator?.runExternalModule === undefined ? await import(id) : await evaluator.runExternalModule(id);
+    const preloaded = await preload(this.#loads, { imports, forced, hasGlobals, importOne });
+    this.#rehearsed?.evaluatedModules.clear();
+    this.#rehearsed?.moduleExecutionInfo.clear();
+    return preloaded;
   }
 
   async #freeze(image: string): Promise<void> {
