@@ -65,7 +65,7 @@ Object.defineProperty(__vite_ssr_exports__, 'own', { enumerable: true, configura
 });
 (0,test).each([1])('says %s', (one) => {
   (0,expect)(one).toBeTruthy();
-  console.log('said', one, { a: 1 });
+  (0,console).log('said', one, { a: 1 });
   passed();
 });`,
 };
