@@ -153,7 +153,12 @@ export class DumpWalk {
       () => (drafts(false).length > 0 ? undefined : true),
       'nothing being left beside the images',
     );
-    // Who is killed while it writes the digests leaves a draft in an image, which is gc's.
+    // Who is killed while it writes the digests leaves a draft in an image, which is gc's, an hour later: nobody writes any more.
+    const own = launcherOf(this.person, this.#run);
+    await eventually(
+      () => (helperOf(own, 'worker') === undefined ? true : undefined),
+      'the end of the worker',
+    );
     const places = placesAt(this.person.home);
     const nowMs = Date.now() + 3600 * 1000;
     const found = await findRubbish(places, { runs: [], imageIds: new Set(), nowMs, cacheMs: nowMs });

@@ -1,4 +1,4 @@
-import { lstat, readdir, stat } from 'node:fs/promises';
+import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import { filesOf } from './entries.ts';
 import { errnoOf } from './error.ts';
@@ -117,8 +117,11 @@ async function drafts(cache: string, nowMs: number): Promise<Rubbish[]> {
   const found: Rubbish[] = [];
   for (const name of await namesIn(cache)) {
     const path = join(cache, name);
-    if (!/\.[0-9a-f]{12}\.new$/.test(name) || !(await isOlder(path, nowMs, FRESH_MS))) continue;
-    found.push({ kind: 'draft', path, bytes: (await stat(path)).blocks * 512, why: 'its writer has ended' });
+    if (!/\.[0-9a-f]{12}\.new$/.test(name)) continue;
+    // It may have been put in its place since it was listed, or another gc has removed it.
+    const facts = await lstat(path).catch(() => undefined);
+    if (facts === undefined || nowMs - facts.mtimeMs <= FRESH_MS) continue;
+    found.push({ kind: 'draft', path, bytes: facts.blocks * 512, why: 'its writer has ended' });
   }
   return found;
 }

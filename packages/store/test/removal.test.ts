@@ -13,7 +13,7 @@ import {
   utimesSync,
   writeFileSync,
 } from 'node:fs';
-import { open } from 'node:fs/promises';
+import { open, rm, writeFile } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Readable, Writable } from 'node:stream';
 import { test } from 'node:test';
@@ -189,6 +189,18 @@ test('digests that were about to be put in place when their writer was killed go
   assert.deepEqual(await findRubbish(at, given, [other]), [], 'somebody may be writing them');
   const found = await findRubbish(at, { ...given, nowMs: given.nowMs + 3_600_000 }, [other]);
   assert.deepEqual(found.map(({ path }) => path).sort(), drafts.sort());
+  // Whoever puts them in place, or removes them, while gc looks is in nobody's way.
+  let isOver = false;
+  const look = async (): Promise<void> => {
+    while (!isOver) await findRubbish(at, { ...given, nowMs: Date.now() + 3_600_000 });
+  };
+  const looks = Promise.all([look(), look(), look()]).catch((error: unknown) => error);
+  for (let round = 0; round < 120; round++) {
+    await writeFile(drafts[0] ?? '', '{');
+    await rm(drafts[0] ?? '');
+  }
+  isOver = true;
+  assert.ok(Array.isArray(await looks), String(await looks));
 });
 
 test('an owner that has died is over, though its parent never asked for its end', async () => {
