@@ -15,52 +15,67 @@ export const FIRST = 20;
 const SIZES = {
   smoke: {
     workers: 2,
+    files: 20,
     rounds: 1,
     requests: [1, 20],
     settleMs: 200,
     replacements: 1,
     steady: 100,
-    warm: 10,
     seconds: 2,
   },
   quick: {
     workers: 8,
     rounds: 3,
     requests: [1, 100, 1000],
+    settleMs: 3000,
     replacements: 5,
     steady: 4000,
-    warm: 200,
     seconds: 20,
   },
   full: {
     workers: 8,
     rounds: 5,
     requests: [1, 10, 100, 1000],
+    settleMs: 3000,
     replacements: 20,
     steady: 10_000,
     seconds: 60,
   },
 };
 
+/** What is measured, each by itself. */
+const PARTS = {
+  starts: measureStarts,
+  memory: measureMemory,
+  steady: measureSteady,
+  load: async (bench) =>
+    await measureServeLoad(bench, async (work) => await withServer(bench, 'refork', work)),
+};
+
 /**
- * Runs the benchmark in a data directory in which set-up has been done.
- * @param {{ home: string, size?: 'smoke' | 'quick' | 'full', progress?: (text: string) => void }} options
+ * Runs the benchmark in a data directory in which set-up has been done; all parts of it unless some are named.
+ * @param {{ home: string, size?: 'smoke' | 'quick' | 'full', part?: string, progress?: (text: string) => void }} options
  */
-export async function benchServe({ home, size = 'quick', progress = () => undefined }) {
+export async function benchServe({ home, size = 'quick', part, progress = () => undefined }) {
+  const parts = part?.split(',') ?? Object.keys(PARTS);
+  const unknown = parts.find((name) => !Object.hasOwn(PARTS, name));
+  if (unknown !== undefined)
+    throw new Error(`there is no part ${unknown}; there are ${Object.keys(PARTS).join(', ')}`);
   const scratch = mkdtempSync(join(home, 'bench-'));
-  const env = { ...process.env, FORKPOINT_HOME: home, FORKPOINT_NODE: process.execPath };
+  const { files } = SIZES[size];
+  const env = {
+    ...process.env,
+    FORKPOINT_HOME: home,
+    FORKPOINT_NODE: process.execPath,
+    ...(files === undefined ? {} : { FILES: String(files) }),
+  };
   const bench = { home, env, scratch, size: SIZES[size], progress, image: join(scratch, 'image') };
   try {
     progress('an image of the warm program');
     await takeImage(bench);
-    return {
-      size: bench.size,
-      starts: await measureStarts(bench),
-      memory: await measureMemory(bench),
-      steady: await measureSteady(bench),
-      load: await measureServeLoad(bench, async (work) => await withServer(bench, 'refork', work)),
-      machine: machine(),
-    };
+    const result = { size: bench.size, machine: machine() };
+    for (const name of parts) result[name] = await PARTS[name](bench);
+    return result;
   } finally {
     rmSync(scratch, { recursive: true, force: true });
   }
@@ -83,8 +98,17 @@ const ARMS = {
   cold: (bench) => served(bench, ['--refork', 'off'], ['--', node, program]),
   image: (bench) => served(bench, ['--refork', 'off', '--from', bench.image], []),
   refork: (bench) =>
-    served(bench, ['--refork', bench.size.workers > 2 ? '50,100,500' : '10'], ['--', node, program]),
+    served(bench, ['--refork', thresholds(bench.size, 'refork').join()], ['--', node, program]),
+  // Reforks come to an end, so that there is a steady state.
+  steady: (bench) =>
+    served(bench, ['--refork', thresholds(bench.size, 'steady').join()], ['--', node, program]),
 };
+
+/** Requests at which a server reforks. */
+function thresholds({ workers }, arm) {
+  if (workers <= 2) return arm === 'steady' ? [10, 20] : [10];
+  return arm === 'steady' ? [50, 150] : [50, 100, 500];
+}
 
 function served({ env, size }, options, command) {
   return [[forkpoint, 'serve', '--no-keep', '--workers', String(size.workers), ...options, ...command], env];
@@ -150,44 +174,67 @@ async function measureMemory(bench) {
 /** First requests of workers that took the place of killed ones, and processor time per request. */
 async function measureSteady(bench) {
   const arms = {};
-  for (const arm of ['cluster', 'refork']) {
+  for (const arm of ['cluster', 'steady']) {
     arms[arm] = async () =>
-      await withServer(bench, arm, async ({ port, pid }) => {
-        await pages(port, bench.size.workers * bench.size.warm);
+      await withServer(bench, arm, async ({ port, pid, running }) => {
+        await warmUp(bench, { port, isReforking: arm === 'steady', running });
         const before = cpuOf(tree(pid));
         await pages(port, bench.size.steady);
         const cpu = (1000 * (cpuOf(tree(pid)) - before)) / bench.size.steady;
         const first = [];
         for (let time = 0; time < bench.size.replacements; time++) first.push(await replace(port, pid));
-        return { cpu, first: first.toSorted((a, b) => a - b)[first.length >> 1] };
+        return { cpu, first: first.map(({ answers }) => answers), gap: first.map(({ gap }) => gap) };
       });
   }
   // Each server is warmed up by itself, so that no round has to be thrown away.
   const samples = { cluster: [], refork: [] };
   for (let round = 0; round < Math.max(1, bench.size.rounds - 2); round++) {
     bench.progress(`steady state, round ${round + 1}`);
-    const names = round % 2 === 0 ? ['cluster', 'refork'] : ['refork', 'cluster'];
-    for (const name of names) samples[name].push(await arms[name]());
+    const names = round % 2 === 0 ? ['cluster', 'steady'] : ['steady', 'cluster'];
+    for (const name of names) samples[name === 'steady' ? 'refork' : name].push(await arms[name]());
   }
   return samples;
 }
 
-/** Kills a worker; returns how long the first requests of the next one took, in milliseconds, together. */
+/** All workers answer until they are warm; those of forkpoint serve until the last refork is over. */
+async function warmUp({ size }, { port, isReforking, running }) {
+  const batch = size.workers * Math.max(...thresholds(size, 'steady'));
+  for (let sent = 0; sent < 20 * batch; sent += batch) {
+    await pages(port, batch);
+    if (!isReforking && sent >= 2 * batch) return;
+    if (!isReforking || !/generation 2 was made/.test(running.output())) continue;
+    // The rollout that follows the image.
+    await pause(size.settleMs);
+    await pages(port, batch);
+    return;
+  }
+  throw new Error('there were not as many reforks as there should have been');
+}
+
+/**
+ * Kills a worker; returns how long the first requests of the next one took, together, and how long it was until the first of
+ * them was answered, in milliseconds. All go one after another, so that what other workers do at the time is nothing of it.
+ */
 async function replace(port, pid) {
   const known = new Set();
-  for (let time = 0; time < 60; time++) known.add((await page(port, time)).worker);
+  for (let time = 0; time < 100; time++) known.add((await page(port, time)).worker);
   const victims = tree(pid).filter((one) => isWorker(one));
   const victim = victims[Math.floor(Math.random() * victims.length)];
   if (victim === undefined) throw new Error('there is no worker to kill');
+  const killed = performance.now();
   process.kill(victim, 'SIGKILL');
   const took = new Map();
+  let gap;
   for (let time = 0; time < 20_000; time++) {
     // What the killed worker had in its hands is cut; the next request goes to another one.
     const answer = await page(port, time).catch(() => undefined);
     if (answer === undefined || known.has(answer.worker) || answer.count > FIRST) continue;
+    // A worker that was there before, and that nobody has met yet.
+    if (!took.has(answer.worker) && answer.count > 1) continue;
+    gap ??= performance.now() - killed;
     const { sum = 0, count = 0 } = took.get(answer.worker) ?? {};
     took.set(answer.worker, { sum: sum + answer.ms, count: count + 1 });
-    if (count + 1 === FIRST) return sum + answer.ms;
+    if (count + 1 === FIRST) return { answers: sum + answer.ms, gap };
   }
   throw new Error('no worker came in the place of the one that was killed');
 }

@@ -51,7 +51,7 @@ function arguments_() {
     const { values, positionals } = parseArgs({ options, allowPositionals: true });
     if (positionals.length !== 1 || !Object.hasOwn(BENCHMARKS, positionals[0]))
       usage(`one benchmark has to be named`);
-    if (values.part !== undefined && !['image', 'fork', 'tests'].includes(positionals[0]))
+    if (values.part !== undefined && !['image', 'fork', 'serve', 'tests'].includes(positionals[0]))
       usage(`${positionals[0]} has no parts`);
     if (!SIZES.includes(values.size)) usage(`there is no size ${values.size}`);
     return { ...values, name: positionals[0] };

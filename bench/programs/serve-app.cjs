@@ -1,5 +1,5 @@
-// A server that renders pages and takes long to start: Express, routes and views from TypeScript, and this checkout's sources beside
-// them. With CLUSTER=N it serves with node:cluster, and starts a worker anew when one has ended, as people write it.
+// A server that renders pages and takes long to start: Express, React on the server, views from TypeScript, and this checkout's sources
+// beside them, FILES of them when not all. With CLUSTER=N it serves with node:cluster, and starts a worker anew when one has ended, as people write it.
 'use strict';
 const cluster = require('node:cluster');
 const { randomUUID } = require('node:crypto');
@@ -9,26 +9,37 @@ const { join } = require('node:path');
 
 const workers = Number(process.env.CLUSTER ?? 0);
 const VIEW = `
-interface Row { readonly id: number; readonly name: string; readonly price: number; readonly tags: readonly string[] }
-const rows: Row[] = Array.from({ length: 5000 }, (_, id) => ({ id, name: 'Article ' + id, price: (id * 37) % 990, tags: ['t' + (id % 7), 't' + (id % 11)] }));
-const escape = (text: string): string => text.replace(/[&<>"]/g, (letter) => '&#' + letter.charCodeAt(0) + ';');
-const line = (row: Row): string => '<tr><td>' + row.id + '</td><td>' + escape(row.name) + '</td><td>' + row.price.toFixed(2) + '</td><td>' + row.tags.map(escape).join(', ') + '</td></tr>';
-exports.page = (number: number): string => {
-  const from = (number * 61) % (rows.length - 200);
-  const shown = rows.slice(from, from + 200).sort((a, b) => a.price - b.price);
-  return '<!doctype html><title>Page ' + number + '</title><table>' + shown.map(line).join('') + '</table>';
+import type { ReactElement } from 'react';
+interface Article { readonly id: number; readonly name: string; readonly price: number; readonly tags: readonly string[] }
+const articles: Article[] = Array.from({ length: 5000 }, (_, id) => ({ id, name: 'Article <' + id + '>', price: (id * 37) % 990, tags: ['t' + (id % 7), 't' + (id % 11)] }));
+const Tag = ({ text }: { readonly text: string }): ReactElement => h('span', { className: 'tag' }, text);
+const Price = ({ value }: { readonly value: number }): ReactElement => h('b', { style: { color: value > 500 ? 'red' : 'green' } }, value.toFixed(2));
+const Line = ({ article }: { readonly article: Article }): ReactElement => {
+  const label = React.useMemo(() => article.name.toUpperCase(), [article.name]);
+  return h('tr', null, h('td', null, article.id), h('td', { title: label }, article.name), h('td', null, h(Price, { value: article.price })), h('td', null, article.tags.map((text) => h(Tag, { key: text, text }))));
 };
+const Page = ({ number }: { readonly number: number }): ReactElement => {
+  const from = (number * 61) % (articles.length - 60);
+  const shown = articles.slice(from, from + 60).sort((a, b) => a.price - b.price);
+  return h('html', null, h('head', null, h('title', null, 'Page ' + number)), h('body', null, h('table', null, h('tbody', null, shown.map((article) => h(Line, { key: article.id, article }))))));
+};
+exports.page = (number: number): string => '<!doctype html>' + renderToString(h(Page, { number }));
 `;
 
 function serve() {
   const express = require('express');
   const transpile = (text) => stripTypeScriptTypes(text, { mode: 'transform' });
+  process.env.NODE_ENV ??= 'production';
   const view = new Module('view');
-  view._compile(transpile(VIEW), join(__dirname, 'view.js'));
+  const head =
+    "const React = require('react'); const h = React.createElement; const { renderToString } = require('react-dom/server');";
+  view.paths = module.paths;
+  view._compile(head + transpile(VIEW), join(__dirname, 'view.js'));
   const packages = join(__dirname, '../../packages');
   const names = fs
     .readdirSync(packages, { recursive: true })
-    .filter((name) => /^[a-z]+\/src\/.*\.ts$/.test(name));
+    .filter((name) => /^[a-z]+\/src\/.*\.ts$/.test(name))
+    .slice(0, Number(process.env.FILES ?? Infinity));
   const compiled = names.map((name) => transpile(fs.readFileSync(join(packages, name), 'utf8')));
   let id = randomUUID();
   let count = 0;

@@ -80,6 +80,11 @@ export function fail(state: ReforkState, worker: Worker, what: string, actions: 
   if (mold.release !== state.provenRelease && mold.release === state.release && mold.generation === 0)
     giveUpRelease(state, actions);
   const other = currentMold(state);
+  if (other !== undefined) {
+    // The pauses were for the broken one; whoever is missing now comes from an image that has served.
+    state.failures = 0;
+    state.startAfter = state.now;
+  }
   const then = other === undefined ? 'the program is started anew' : `back to image ${other.id}`;
   actions.push(
     log(
