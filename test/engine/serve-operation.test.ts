@@ -152,6 +152,15 @@ describe('operating forkpoint serve', () => {
     assert.ok(figure('http_request_duration_seconds_count') > 0);
     assert.equal(figure('forkpoint_workers\\{state="ready"\\}'), 2);
     assert.match(text, /^process_resident_memory_bytes\{worker="0",pid="\d+",generation="1"\} \d{7,}$/m);
+    const [, version = ''] = /^v(\S+)$/.exec(process.version) ?? [];
+    assert.match(text, new RegExp(`^nodejs_version_info\\{.*version="v${version}",major="24",.*\\} 1$`, 'm'));
+    for (const name of [
+      'nodejs_heap_size_used_bytes',
+      'nodejs_heap_size_total_bytes',
+      'nodejs_external_memory_bytes',
+    ])
+      assert.match(text, new RegExp(`^${name}\\{worker="1",.*\\} \\d{4,}$`, 'm'));
+    assert.match(text, /^process_cpu_user_seconds_total\{worker="0",.*\} [\d.]+$/m);
     const page = await probe(admin, '/');
     assert.match(page.text, /<ul id="forks" role="tree"/);
     assert.equal((await probe(admin, '/', { host: 'evil.example' })).status, 421);

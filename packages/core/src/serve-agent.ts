@@ -227,11 +227,17 @@ export class ServeAgent implements Resource {
 
   #tell(): void {
     const now = performance.now();
-    const told = JSON.stringify(this.#count.counts());
+    const counts = this.#count.counts();
+    const told = JSON.stringify(counts);
     if (told === this.#told && now - this.#toldAt < TELL_ANYWAY_MS) return;
     this.#told = told;
     this.#toldAt = now;
-    this.#line?.write(`${told.slice(0, -1)},"lagMs":${this.#lagMs}}\n`);
+    const {
+      total_heap_size: heapTotal,
+      used_heap_size: heapUsed,
+      external_memory: external,
+    } = process.getBuiltinModule('node:v8').getHeapStatistics();
+    this.#send({ ...counts, lagMs: this.#lagMs, heapTotal, heapUsed, external });
   }
 
   /** Accepts nothing new, and lets every connection end after the request that it has or is just sending. */

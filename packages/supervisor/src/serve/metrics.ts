@@ -1,7 +1,10 @@
 import type { Crew } from './crew.ts';
 import type { History } from './history.ts';
+import { NO_USAGE } from './memory.ts';
+import type { Usage } from './memory.ts';
 import type { ServeStatus } from './status.ts';
-import { BUCKETS } from './told.ts';
+import { BUCKETS, NOTHING_TOLD } from './told.ts';
+import type { Told } from './told.ts';
 
 type Labels = Readonly<Record<string, string | number>>;
 
@@ -58,39 +61,70 @@ function requestMetrics(status: ServeStatus, crew: Crew, history: History): stri
   return total.text() + histogram.text();
 }
 
-function workerMetrics({ workers }: ServeStatus, crew: Crew): Metric[] {
-  const gauge = (
+type WorkerOf = ServeStatus['workers'][number];
+
+/** One metric with a line for each worker. */
+function perWorker(workers: readonly WorkerOf[]) {
+  return (
     name: string,
     help: string,
-    value: (worker: ServeStatus['workers'][number]) => number,
-    type: 'counter' | 'gauge' = 'gauge',
+    value: (worker: WorkerOf) => number,
+    {
+      type = 'gauge',
+      labels = () => ({}),
+    }: { type?: 'counter' | 'gauge'; labels?: (one: WorkerOf) => Labels } = {},
   ): Metric => {
     const metric = new Metric(name, type, help);
-    for (const worker of workers)
-      metric.add(name, value(worker), {
-        worker: worker.slot,
-        pid: worker.pid ?? 0,
-        generation: worker.generation,
-      });
+    for (const worker of workers) {
+      const { slot, pid, generation } = worker;
+      metric.add(name, value(worker), { worker: slot, pid: pid ?? 0, generation, ...labels(worker) });
+    }
     return metric;
   };
+}
+
+function workerMetrics({ workers }: ServeStatus, crew: Crew): Metric[] {
+  const each = perWorker(workers);
+  const toldBy = ({ worker }: WorkerOf): Told => crew.get(worker)?.told ?? NOTHING_TOLD;
+  const usageOf = ({ worker }: WorkerOf): Usage => crew.get(worker)?.usage ?? NO_USAGE;
+  const counter = { type: 'counter' } as const;
   return [
-    gauge('http_requests_in_flight', 'Requests without a whole answer.', ({ active }) => active),
-    gauge(
+    each('http_requests_in_flight', 'Requests without a whole answer.', ({ active }) => active),
+    each(
       'process_resident_memory_bytes',
       'Resident memory of a worker with its children.',
       ({ memory }) => memory.privateBytes + memory.sharedBytes,
     ),
-    gauge('forkpoint_worker_private_bytes', 'Memory of its own.', ({ memory }) => memory.privateBytes),
-    gauge('forkpoint_worker_shared_bytes', 'Memory shared with others.', ({ memory }) => memory.sharedBytes),
-    gauge('process_cpu_seconds_total', 'Processor time.', ({ cpuSeconds }) => cpuSeconds, 'counter'),
-    gauge(
-      'nodejs_eventloop_lag_seconds',
-      'How late a timer came last.',
-      ({ worker }) => (crew.get(worker)?.told.lagMs ?? 0) / 1000,
+    each('forkpoint_worker_private_bytes', 'Memory of its own.', ({ memory }) => memory.privateBytes),
+    each('forkpoint_worker_shared_bytes', 'Memory shared with others.', ({ memory }) => memory.sharedBytes),
+    each('process_cpu_seconds_total', 'Processor time.', ({ cpuSeconds }) => cpuSeconds, counter),
+    each(
+      'process_cpu_user_seconds_total',
+      'Processor time in the program.',
+      (one) => usageOf(one).userSeconds,
+      counter,
     ),
-    gauge('forkpoint_worker_requests', 'Requests that a worker has begun.', ({ requests }) => requests),
+    each(
+      'process_cpu_system_seconds_total',
+      'Processor time in the kernel.',
+      (one) => usageOf(one).systemSeconds,
+      counter,
+    ),
+    each('nodejs_eventloop_lag_seconds', 'How late a timer came last.', (one) => toldBy(one).lagMs / 1000),
+    each('nodejs_heap_size_total_bytes', 'Size of the heap.', (one) => toldBy(one).heapTotal),
+    each('nodejs_heap_size_used_bytes', 'What is used of it.', (one) => toldBy(one).heapUsed),
+    each('nodejs_external_memory_bytes', 'What belongs to it outside.', (one) => toldBy(one).external),
+    each('nodejs_version_info', 'Version of Node.js.', () => 1, {
+      labels: (one) => versionOf(toldBy(one).node),
+    }),
+    each('forkpoint_worker_requests', 'Requests that a worker has begun.', ({ requests }) => requests),
   ];
+}
+
+/** The labels that prom-client gives a version. */
+function versionOf(node: string): Labels {
+  const [major = '', minor = '', patch = ''] = node.split('.');
+  return { version: `v${node}`, major, minor, patch };
 }
 
 function serverMetrics(status: ServeStatus, history: History): Metric[] {

@@ -11,6 +11,10 @@ export interface Told {
   readonly oldestMs: number;
   /** How late a timer came last, in milliseconds. */
   readonly lagMs: number;
+  /** The heap of V8 and what belongs to it outside, in bytes, as process.memoryUsage() has it. */
+  readonly heapTotal: number;
+  readonly heapUsed: number;
+  readonly external: number;
   /** Time that answered requests took together, in seconds, and how many took up to each of BUCKETS, then the rest. */
   readonly seconds: number;
   readonly buckets: readonly number[];
@@ -27,6 +31,9 @@ export const NOTHING_TOLD: Told = {
   active: 0,
   oldestMs: 0,
   lagMs: 0,
+  heapTotal: 0,
+  heapUsed: 0,
+  external: 0,
   seconds: 0,
   buckets: [],
 };
@@ -44,8 +51,9 @@ export function parseLine(line: string): Record<string, unknown> {
 
 /** Returns what is known after a message; fields that are missing or of another kind stay as they were. */
 export function retold(before: Told, message: Readonly<Record<string, unknown>>): Told {
-  const number = (name: 'requests' | 'active' | 'oldestMs' | 'lagMs' | 'seconds'): number =>
-    countOf(message[name]) ?? before[name];
+  const number = (
+    name: 'requests' | 'active' | 'oldestMs' | 'lagMs' | 'seconds' | 'heapTotal' | 'heapUsed' | 'external',
+  ): number => countOf(message[name]) ?? before[name];
   const { node, buckets } = message;
   return {
     generation: countOf(message['generation']) ?? before.generation,
@@ -54,6 +62,9 @@ export function retold(before: Told, message: Readonly<Record<string, unknown>>)
     active: number('active'),
     oldestMs: number('oldestMs'),
     lagMs: number('lagMs'),
+    heapTotal: number('heapTotal'),
+    heapUsed: number('heapUsed'),
+    external: number('external'),
     seconds: number('seconds'),
     buckets:
       Array.isArray(buckets) && buckets.length === BUCKETS.length + 1
