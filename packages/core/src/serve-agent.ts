@@ -232,12 +232,7 @@ export class ServeAgent implements Resource {
     if (told === this.#told && now - this.#toldAt < TELL_ANYWAY_MS) return;
     this.#told = told;
     this.#toldAt = now;
-    const {
-      total_heap_size: heapTotal,
-      used_heap_size: heapUsed,
-      external_memory: external,
-    } = process.getBuiltinModule('node:v8').getHeapStatistics();
-    this.#send({ ...counts, lagMs: this.#lagMs, heapTotal, heapUsed, external });
+    this.#send({ ...counts, lagMs: this.#lagMs, ...heapFacts() });
   }
 
   /** Accepts nothing new, and lets every connection end after the request that it has or is just sending. */
@@ -267,6 +262,18 @@ export class ServeAgent implements Resource {
       void this.#hooks.run('beforeWorkerExit', this.#worker()).then(() => this.#send({ drained: true }));
     }, 20);
   }
+}
+
+/** What prom-client tells of the heap, and how much code V8 has compiled; takes some ten microseconds. */
+function heapFacts(): object {
+  const { getHeapSpaceStatistics, getHeapStatistics } = process.getBuiltinModule('node:v8');
+  const {
+    total_heap_size: heapTotal,
+    used_heap_size: heapUsed,
+    external_memory: external,
+  } = getHeapStatistics();
+  const code = getHeapSpaceStatistics().find(({ space_name: name }) => name === 'code_space');
+  return { heapTotal, heapUsed, external, codeBytes: code?.space_used_size ?? 0 };
 }
 
 /**

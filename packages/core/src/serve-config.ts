@@ -37,6 +37,8 @@ export interface ServeConfig {
   /** Also when the image has this age, or the median worker's own memory has grown by this much. */
   readonly reforkAfterMs?: number;
   readonly reforkAfterGrowth?: number | string;
+  /** Also when V8 has compiled a tenth more code in the warmest worker than its image had, and nothing more for this long. */
+  readonly reforkWhenWarmMs?: number;
   readonly memoryLimit?: number | string;
   readonly diskLimit?: number | string;
   /** Image that workers start from; whether one is kept for the next start. */

@@ -130,6 +130,8 @@ export class World {
         requests: body.requests,
         oldestMs: body.hungSince === null ? 0 : this.now - body.hungSince,
         privateBytes: body.bytes,
+        // A runtime compiles less and less.
+        codeBytes: MEGABYTE + MEGABYTE * Math.log1p(body.requests),
       });
     }
     if (reports.length > 0) this.feed({ type: 'heard', reports });
@@ -259,6 +261,7 @@ export function liveAnHour(seed: number, ms = HOUR_MS): ReadonlySet<string> {
       thresholds: dice() < 0.2 ? [] : [50, 100, 1000],
       reforkAfterMs: dice() < 0.5 ? 600_000 : null,
       reforkAfterGrowth: dice() < 0.3 ? 20 * MEGABYTE : null,
+      reforkWhenWarmMs: dice() < 0.3 ? 20_000 : null,
       memoryLimit: dice() < 0.3 ? 40 * MEGABYTE : null,
       diskLimit: dice() < 0.3 ? 110 * MEGABYTE : null,
     },

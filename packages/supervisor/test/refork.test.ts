@@ -12,7 +12,7 @@ const EVERYTHING = [
 ];
 
 function report(worker: number, oldestMs: number): WorkerReport {
-  return { worker, requests: 1, oldestMs, privateBytes: 1 };
+  return { worker, requests: 1, oldestMs, privateBytes: 1, codeBytes: 1 };
 }
 
 function generations(world: World): number[] {
@@ -54,12 +54,32 @@ describe('the refork policy', () => {
     assert.deepEqual(world.seen.has('molding'), true);
   });
 
+  test('makes a new image when the warmest worker has compiled more code than its image had, and compiles no more', () => {
+    const world = new World(2, { workers: 1, thresholds: [], reforkWhenWarmMs: 5000 }, true);
+    world.run(5000);
+    const later = (ms: number, codeBytes: number): string[] => {
+      world.now += ms;
+      const worker = readyWorkers(world.state)[0]?.id ?? -1;
+      const reports = [{ worker, requests: 9, oldestMs: 0, privateBytes: 1, codeBytes }];
+      return world.feed({ type: 'heard', reports }).map(({ type }) => type);
+    };
+    const code = readyWorkers(world.state)[0]?.codeBytes ?? 0;
+    assert.deepEqual(later(9000, code * 1.05), [], 'it is as it was born');
+    assert.deepEqual(later(100, code * 1.5), []);
+    assert.deepEqual(later(4900, code * 1.6), [], 'it compiles still');
+    assert.deepEqual(later(4900, code * 1.605), []);
+    assert.deepEqual(later(200, code * 1.5), ['capture']);
+  });
+
   test('chooses the worker with the most requests, and none that is to be replaced', () => {
     const world = new World(3, { workers: 3, thresholds: [], softRequestMs: 100 }, true);
     world.run(5000);
     const ids = readyWorkers(world.state).map(({ id }) => id);
     const tell = (worker: number, requests: number, oldestMs = 0): void =>
-      void world.feed({ type: 'heard', reports: [{ worker, requests, oldestMs, privateBytes: 1 }] });
+      void world.feed({
+        type: 'heard',
+        reports: [{ worker, requests, oldestMs, privateBytes: 1, codeBytes: 1 }],
+      });
     tell(ids[0] ?? 0, 5);
     tell(ids[1] ?? 0, 7);
     tell(ids[2] ?? 0, 6);

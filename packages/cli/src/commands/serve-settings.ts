@@ -88,6 +88,7 @@ function policyOf(flags: ServeFlags, settings: Settings): ReforkPolicy {
     thresholds: flags.refork ?? settings.refork ?? base.thresholds,
     reforkAfterMs: settings.reforkAfterMs ?? null,
     reforkAfterGrowth: settings.reforkAfterGrowth ?? null,
+    reforkWhenWarmMs: settings.reforkWhenWarmMs ?? null,
     memoryLimit: flags.memoryLimit ?? settings.memoryLimit ?? null,
     diskLimit: flags.diskLimit ?? settings.diskLimit ?? null,
     softRequestMs,

@@ -1,3 +1,4 @@
+import { STILL_GROWTH } from './policy.ts';
 import { reconcile } from './reconcile.ts';
 import type { Mold, ReforkAction, ReforkEvent, ReforkState, WorkerReport } from './state.ts';
 import { end, enter, fail, failMaking, log, release, workerOf } from './steps.ts';
@@ -96,6 +97,10 @@ function heard(state: ReforkState, report: WorkerReport): void {
   worker.oldestMs = report.oldestMs;
   worker.privateBytes = report.privateBytes;
   if (worker.firstBytes === 0) worker.firstBytes = report.privateBytes;
+  if (worker.firstCode === 0) worker.firstCode = report.codeBytes;
+  if (report.codeBytes <= worker.codeBytes * (1 + STILL_GROWTH)) return;
+  worker.codeBytes = report.codeBytes;
+  worker.codeSince = state.now;
 }
 
 function exited(state: ReforkState, id: number, how: string, actions: ReforkAction[]): void {

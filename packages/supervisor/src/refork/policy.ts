@@ -8,6 +8,11 @@ export interface ReforkPolicy {
   readonly reforkAfterMs: number | null;
   /** Growth of the median worker's private memory since its start at which a new image is made; null for never. */
   readonly reforkAfterGrowth: number | null;
+  /**
+   * How long the warmest worker's compiled code has to have been as it is, after it has grown by WARM_GROWTH since its start, for
+   * a new image to be made; null for never.
+   */
+  readonly reforkWhenWarmMs: number | null;
   /** Workers that may be starting at one time. */
   readonly startsAtOnce: number;
   /** Old workers that may be draining at one time. */
@@ -39,12 +44,17 @@ export interface ReforkPolicy {
   readonly backOffMaxMs: number;
 }
 
+/** A worker has compiled something when its code has grown by this part, and goes on with it while it grows by that one. */
+export const WARM_GROWTH = 0.1;
+export const STILL_GROWTH = 0.01;
+
 /** What holds unless something else is said. */
 export const DEFAULT_POLICY: ReforkPolicy = {
   workers: 2,
   thresholds: [50, 100, 1000],
   reforkAfterMs: null,
   reforkAfterGrowth: null,
+  reforkWhenWarmMs: null,
   startsAtOnce: 4,
   drainsAtOnce: 2,
   bootMs: 60_000,

@@ -1,3 +1,4 @@
+import { WARM_GROWTH } from './policy.ts';
 import { currentMold, readyWorkers } from './state.ts';
 import type { Mold, ReforkAction, ReforkState, Worker } from './state.ts';
 import { end, enter, fail, failMaking, log, release } from './steps.ts';
@@ -151,6 +152,9 @@ function start(state: ReforkState, slot: number, mold: Mold, actions: ReforkActi
     oldestMs: 0,
     privateBytes: 0,
     firstBytes: 0,
+    codeBytes: 0,
+    firstCode: 0,
+    codeSince: state.now,
     doomed: null,
   });
   actions.push({ type: 'start', worker: id, slot, mold: mold.id, generation: mold.generation + 1 });
@@ -220,9 +224,15 @@ function isDue(state: ReforkState, mold: Mold, warmest: Worker, healthy: readonl
   if (threshold !== undefined && warmest.requests >= threshold) return true;
   if (policy.reforkAfterMs !== null && now - mold.madeAt >= policy.reforkAfterMs && warmest.requests > 0)
     return true;
+  if (policy.reforkWhenWarmMs !== null && isWarm(warmest, now - policy.reforkWhenWarmMs)) return true;
   if (policy.reforkAfterGrowth === null) return false;
   const growth = healthy
     .map(({ privateBytes, firstBytes }) => privateBytes - firstBytes)
     .sort((a, b) => a - b);
   return (growth[Math.floor(growth.length / 2)] ?? 0) >= policy.reforkAfterGrowth;
+}
+
+/** Whether a worker has compiled more than it was born with, and nothing more since `before`. */
+function isWarm({ requests, codeBytes, firstCode, codeSince }: Worker, before: number): boolean {
+  return requests > 0 && firstCode > 0 && codeBytes >= firstCode * (1 + WARM_GROWTH) && codeSince <= before;
 }

@@ -24,6 +24,10 @@ export interface Worker {
   privateBytes: number;
   /** Private memory when it was first heard of. */
   firstBytes: number;
+  /** Size of the code that its runtime has compiled, the most there was; when it was first heard of; since when it is that. */
+  codeBytes: number;
+  firstCode: number;
+  codeSince: number;
   /** Whether it has to be replaced, and why. */
   doomed: 'memory' | 'slow' | null;
 }
@@ -83,6 +87,8 @@ export interface WorkerReport {
   readonly requests: number;
   readonly oldestMs: number;
   readonly privateBytes: number;
+  /** Compiled code, 0 while it is not known. */
+  readonly codeBytes: number;
 }
 
 /** What happens to a re-forking server. Every event comes with the time, which never goes back. */

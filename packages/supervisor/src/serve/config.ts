@@ -8,6 +8,7 @@ export interface Settings {
   readonly refork?: readonly number[];
   readonly reforkAfterMs?: number;
   readonly reforkAfterGrowth?: number;
+  readonly reforkWhenWarmMs?: number;
   readonly memoryLimit?: number;
   readonly diskLimit?: number;
   readonly from?: string;
@@ -103,6 +104,7 @@ const READERS = {
   refork: thresholds,
   reforkAfterMs: time,
   reforkAfterGrowth: size,
+  reforkWhenWarmMs: time,
   memoryLimit: size,
   diskLimit: size,
   from: text,

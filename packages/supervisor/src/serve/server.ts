@@ -243,10 +243,11 @@ export class ReforkServer {
   }
 
   #report({ worker, told, usage, isInspected }: Part): void {
-    const { requests } = told;
+    const { requests, codeBytes } = told;
     // Whoever looks at a worker may make it stand still.
     const oldestMs = isInspected ? 0 : told.oldestMs;
-    this.feed({ type: 'heard', reports: [{ worker, requests, oldestMs, privateBytes: usage.privateBytes }] });
+    const { privateBytes } = usage;
+    this.feed({ type: 'heard', reports: [{ worker, requests, oldestMs, privateBytes, codeBytes }] });
   }
 }
 

@@ -15,10 +15,15 @@ export interface Told {
   readonly heapTotal: number;
   readonly heapUsed: number;
   readonly external: number;
+  /** Code that V8 has compiled, in bytes: what is used of its code space. */
+  readonly codeBytes: number;
   /** Time that answered requests took together, in seconds, and how many took up to each of BUCKETS, then the rest. */
   readonly seconds: number;
   readonly buckets: readonly number[];
 }
+
+/** Names of what is one number, and known. */
+type Numbers = { [K in keyof Told]: Told[K] extends number ? K : never }[keyof Told];
 
 /** Limits of the histogram of request times in seconds: those that prom-client has unless told otherwise. */
 export const BUCKETS = [0.005, 0.01, 0.025, 0.05, 0.1, 0.25, 0.5, 1, 2.5, 5, 10] as const;
@@ -34,6 +39,7 @@ export const NOTHING_TOLD: Told = {
   heapTotal: 0,
   heapUsed: 0,
   external: 0,
+  codeBytes: 0,
   seconds: 0,
   buckets: [],
 };
@@ -51,9 +57,7 @@ export function parseLine(line: string): Record<string, unknown> {
 
 /** Returns what is known after a message; fields that are missing or of another kind stay as they were. */
 export function retold(before: Told, message: Readonly<Record<string, unknown>>): Told {
-  const number = (
-    name: 'requests' | 'active' | 'oldestMs' | 'lagMs' | 'seconds' | 'heapTotal' | 'heapUsed' | 'external',
-  ): number => countOf(message[name]) ?? before[name];
+  const number = (name: Numbers): number => countOf(message[name]) ?? before[name];
   const { node, buckets } = message;
   return {
     generation: countOf(message['generation']) ?? before.generation,
@@ -65,6 +69,7 @@ export function retold(before: Told, message: Readonly<Record<string, unknown>>)
     heapTotal: number('heapTotal'),
     heapUsed: number('heapUsed'),
     external: number('external'),
+    codeBytes: number('codeBytes'),
     seconds: number('seconds'),
     buckets:
       Array.isArray(buckets) && buckets.length === BUCKETS.length + 1
