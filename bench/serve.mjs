@@ -10,6 +10,8 @@ import { cpuOf, isWorker, page, pssOf, tree } from './serve-processes.mjs';
 
 const program = join(root, 'bench/programs/serve-app.cjs');
 const node = join(root, 'node_modules/node24/bin/node');
+/** Longest wait for a server's reforks. */
+const WARM_MS = 120_000;
 /** Requests after which a worker's first ones are over. */
 export const FIRST = 20;
 const SIZES = {
@@ -199,16 +201,15 @@ async function measureSteady(bench) {
 /** All workers answer until they are warm; those of forkpoint serve until the last refork is over. */
 async function warmUp({ size }, { port, isReforking, running }) {
   const batch = size.workers * Math.max(...thresholds(size, 'steady'));
-  for (let sent = 0; sent < 20 * batch; sent += batch) {
+  const until = performance.now() + WARM_MS;
+  for (let time = 0; time < 2 || (isReforking && !/generation 2 was made/.test(running.output())); time++) {
+    if (performance.now() > until)
+      throw new Error('there were not as many reforks as there should have been');
     await pages(port, batch);
-    if (!isReforking && sent >= 2 * batch) return;
-    if (!isReforking || !/generation 2 was made/.test(running.output())) continue;
-    // The rollout that follows the image.
-    await pause(size.settleMs);
-    await pages(port, batch);
-    return;
   }
-  throw new Error('there were not as many reforks as there should have been');
+  // The rollout that follows the image.
+  if (isReforking) await pause(size.settleMs);
+  await pages(port, batch);
 }
 
 /**
