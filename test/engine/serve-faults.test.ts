@@ -116,10 +116,9 @@ describe('forkpoint serve when images and workers fail', () => {
     const pids = await readyOf(0);
     await load.end();
     assert.deepEqual(load.errors, []);
-    assert.ok(
-      load.answers.every((text) => text === `${start} 1 true`),
-      'the old generation serves',
-    );
+    // What a worker has compiled it may give up itself, whenever it collects its garbage.
+    const served = new Set(load.answers.map((text) => text.replace(/ (?:true|false)$/, '')));
+    assert.deepEqual([...served], [`${start} 1`], 'the old generation serves');
 
     // Now the last image fails as well, and the program itself is mended.
     write(person, 'fault', 'crash 1');
