@@ -71,6 +71,21 @@ describe('the refork policy', () => {
     assert.deepEqual(later(200, code * 1.5), ['capture']);
   });
 
+  test('an image whose new workers all crash is broken although an old one lives', () => {
+    const world = new World(5, { workers: 2, thresholds: [] }, true);
+    world.run(20_000);
+    const [old] = readyWorkers(world.state);
+    const other = readyWorkers(world.state)[1]?.id ?? -1;
+    world.trouble = { ...CALM, startFails: 1 };
+    world.crash(other);
+    for (let at = 0; at < 600 && world.state.molds.every(({ isBroken }) => !isBroken); at++) world.run(100);
+    assert.ok(readyWorkers(world.state).some(({ id }) => id === old?.id));
+    assert.deepEqual(
+      world.state.molds.filter(({ id }) => id === 0).map(({ isBroken }) => isBroken),
+      [true],
+    );
+  });
+
   test('chooses the worker with the most requests, and none that is to be replaced', () => {
     const world = new World(3, { workers: 3, thresholds: [], softRequestMs: 100 }, true);
     world.run(5000);

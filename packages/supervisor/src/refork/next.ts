@@ -67,6 +67,7 @@ function made(state: ReforkState, bytes: number, source: string, actions: Refork
     bytes,
     madeAt: state.now,
     failures: 0,
+    failedAt: 0,
     isBroken: false,
   };
   state.molds.push(mold);

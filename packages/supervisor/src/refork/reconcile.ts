@@ -92,9 +92,11 @@ function prove(state: ReforkState): void {
     if (worker.phase !== 'ready' || state.now - worker.readyAt < state.policy.provenMs) continue;
     const mold = state.molds.find(({ id }) => id === worker.image);
     if (mold === undefined || mold.isBroken) continue;
+    if (mold.release === state.release) state.provenRelease = state.release;
+    // Older ones may live while no new one does.
+    if (mold.failures > 0 && worker.readyAt <= mold.failedAt) continue;
     mold.failures = 0;
     if (worker.image === currentMold(state)?.id) state.failures = 0;
-    if (mold.release === state.release) state.provenRelease = state.release;
   }
 }
 

@@ -43,6 +43,8 @@ export interface Mold {
   readonly madeAt: number;
   /** Failures of its workers since one has proved it. */
   failures: number;
+  /** When the last of them was. */
+  failedAt: number;
   isBroken: boolean;
 }
 
@@ -139,7 +141,18 @@ export function initialState(policy: ReforkPolicy, now: number, first: FirstMold
   const molds: Mold[] =
     first === null
       ? []
-      : [{ id: 0, release: 0, generation: 0, bytes: first.bytes, madeAt: now, failures: 0, isBroken: false }];
+      : [
+          {
+            id: 0,
+            release: 0,
+            generation: 0,
+            bytes: first.bytes,
+            madeAt: now,
+            failures: 0,
+            failedAt: 0,
+            isBroken: false,
+          },
+        ];
   return {
     policy,
     now,

@@ -75,6 +75,7 @@ export function fail(state: ReforkState, worker: Worker, what: string, actions: 
   state.startAfter = state.now + pause;
   actions.push(log('warning', `worker ${worker.id} ${what}; the next one starts in ${pause} ms`));
   const mold = state.molds.find(({ id }) => id === worker.image);
+  if (mold !== undefined) mold.failedAt = state.now;
   if (mold === undefined || mold.isBroken || ++mold.failures < state.policy.brokenAfter) return;
   mold.isBroken = true;
   if (mold.release !== state.provenRelease && mold.release === state.release && mold.generation === 0)
