@@ -4,12 +4,15 @@
 
 #include <errno.h>
 #include <fcntl.h>
+#include <ftw.h>
 #include <signal.h>
 #include <stdio.h>
 #include <stdlib.h>
 #include <string.h>
 #include <sys/socket.h>
+#include <sys/stat.h>
 #include <sys/syscall.h>
+#include <time.h>
 #include <unistd.h>
 
 // FORKPOINT_NO_GETFD stands for a kernel or a security module that refuses pidfd_getfd to whoever may trace the program all the same.
@@ -90,6 +93,22 @@ void start_child(const struct record *record) {
   errno = pod.run->link[1] < 0 ? EPIPE : ENAMETOOLONG;
   int fits = pod.run->link[1] >= 0 && size < (int)sizeof text;
   reply(fits && sendmsg(pod.run->link[1], &message, MSG_NOSIGNAL | MSG_DONTWAIT) == size ? 0 : -1);
+}
+
+static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
+  (void)status, (void)kind, (void)where;
+  return remove(path) != 0 && errno != ENOENT;
+}
+
+// Removes a directory with all that is in it, or as much of it as can be removed. A walk gives up at a directory that somebody else has removed just before (glibc, io/ftw.c), and misses what is made behind it: a child
+// that is killed while it starts is cleaned up by its nursery and by its own pid 1, which may be dying.
+void remove_tree(const char *path) {
+  const struct timespec pause = {0, 2000000};
+  for (int tries = 0; tries < 20; tries++) {
+    nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS);
+    if (access(path, F_OK) != 0) return;
+    nanosleep(&pause, NULL);
+  }
 }
 
 // The temporary image of a fork, and the directories of children that have not started yet.

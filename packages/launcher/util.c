@@ -3,7 +3,6 @@
 
 #include <errno.h>
 #include <fcntl.h>
-#include <ftw.h>
 #include <linux/capability.h>
 #include <signal.h>
 #include <stdarg.h>
@@ -309,14 +308,6 @@ int set_nonblocking(int fd, int on) {
 
 // Makes a FIFO that only its owner may use; one that is there already is fine.
 int make_fifo(const char *path) { return mkfifo(path, 0600) != 0 && errno != EEXIST ? -1 : 0; }
-
-static int remove_entry(const char *path, const struct stat *status, int kind, struct FTW *where) {
-  (void)status, (void)kind, (void)where;
-  return remove(path) != 0 && errno != ENOENT;
-}
-
-// Removes a directory with all that is in it, or as much of it as can be removed.
-void remove_tree(const char *path) { nftw(path, remove_entry, 16, FTW_DEPTH | FTW_PHYS); }
 
 // Leaves the calling process without capabilities, for itself and whatever it executes. The empty bounding set matters
 // for uid 0: execve(2) would give root all capabilities of the namespace back.

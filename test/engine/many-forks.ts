@@ -71,7 +71,8 @@ export async function forkMany(
       programKb: residentOf(program_),
       innerKb: residentOf(inner),
       outerKb: residentOf(outer),
-      innerFds: readdirSync(`/proc/${inner}/fd`).length,
+      // Without its pipes to the worker.
+      innerFds: readdirSync(`/proc/${inner}/fd`).length - (worker === 0 ? 0 : 2),
       outerFds: readdirSync(`/proc/${outer}/fd`).length,
       processes: helpers().length,
       worker,
