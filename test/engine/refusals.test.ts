@@ -20,7 +20,7 @@ import { after, before, describe, test } from 'node:test';
 import { createPerson, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Finished, Person } from '@forkpoint/testkit';
 import { restoreAnywhere, startServer } from './helpers.ts';
-import { detach, living, logged, shell } from './pods.ts';
+import { detach, digested, living, logged, shell } from './pods.ts';
 
 /** Checks that a command was refused in words, and that nothing of it is left. */
 function refused({ code, stdout, stderr }: Finished, pattern: RegExp, expected = 125): void {
@@ -51,6 +51,8 @@ describe('an image that cannot be restored is refused in words, before anything 
     ]);
     assert.equal((await person.finish(['wait', 'plain'])).code, 0);
     image = join(person.scratch, 'image');
+    // Nothing appears in it or goes while it is copied.
+    await digested(image);
   });
   after(async () => await person.leave());
 
