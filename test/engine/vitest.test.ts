@@ -30,6 +30,9 @@ describe('the pool for Vitest', () => {
     const second = await project.run('forkpoint');
     assert.deepEqual(second.report, wanted.report, second.stderr);
     assert.deepEqual(readdirSync(join(person.home, 'runs')), []);
+    // This version of Vitest is as the rehearsal takes it to be.
+    assert.match(project.molds(), /"isRehearsed":true/);
+    assert.doesNotMatch(project.molds(), /"isRehearsed":false/);
   });
 
   test('is the pool forks where forkpoint is not set up, and says so in one line', async () => {

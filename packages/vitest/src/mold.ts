@@ -66,7 +66,13 @@ export async function makeMold(
     const preloaded = await made.finish();
     if (preloaded.unfit.length > 0) return preloaded.unfit;
     const stamps = await stampsOf([...new Set([...preloaded.files, ...order.files])]);
-    const record = { v: FORMAT, isLasting: preloaded.hasAllFiles, imports: preloaded.imports, stamps };
+    const record = {
+      v: FORMAT,
+      isLasting: preloaded.hasAllFiles,
+      isRehearsed: order.rehearses,
+      imports: preloaded.imports,
+      stamps,
+    };
     await writeFile(join(draft, RECORD), JSON.stringify(record), { mode: 0o600 });
     await rm(order.directory, { recursive: true, force: true });
     await rename(draft, order.directory);
