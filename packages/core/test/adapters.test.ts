@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { EventEmitter } from 'node:events';
 import { test } from 'node:test';
 
+import { natsAdapter } from '../src/adapters/nats.ts';
 import { Gate } from '../src/adapters/gate.ts';
 import { observed, rebuild } from '../src/adapters/rebuild.ts';
 import { Adapters } from '../src/adapters/registry.ts';
@@ -188,4 +189,53 @@ test('the settings and channels of a session are remembered as they stand in the
     other.note(text);
   }
   assert.deepEqual(other.statements(), kept);
+});
+
+test('nats: what a clone publishes before the library has seen its connection closed is sent by the next one', () => {
+  const sent: string[] = [];
+  const waiting: Uint8Array[] = [];
+  const outbound = {
+    reset: (): void => void waiting.splice(0),
+    drain: () => new Uint8Array(Buffer.concat(waiting.splice(0))),
+    fill: (bytes: Uint8Array): void => void waiting.push(bytes),
+  };
+  class Protocol {
+    connected = true;
+    outbound = outbound;
+    resetOutbound(): void {
+      outbound.reset();
+    }
+  }
+  const protocol = new Protocol();
+  class NatsConnectionImpl {
+    protocol = protocol;
+    isClosed = (): boolean => false;
+    isDraining = (): boolean => false;
+    getServer = (): string => 'here';
+    publish(text: string): void {
+      outbound.fill(Buffer.from(text));
+      if (protocol.connected) sent.push(Buffer.from(outbound.drain()).toString());
+    }
+    subscribe(): void {}
+    flush = async (): Promise<void> => await Promise.resolve();
+    reconnect = async (): Promise<void> => await Promise.resolve();
+  }
+  Object.assign(NatsConnectionImpl.prototype, { flush: () => undefined, reconnect: () => undefined });
+  const { files = {}, tracker } = natsAdapter();
+  files['nats/lib/nats-base-client/nats.js']?.({ NatsConnectionImpl });
+  const connection = new NatsConnectionImpl();
+  connection.publish('before');
+  assert.deepEqual(sent.splice(0), ['before']);
+
+  // What the original could not send is the original's.
+  waiting.push(Buffer.from('unsent'));
+  tracker?.wake(true);
+  connection.publish('first');
+  assert.deepEqual(sent, [], 'not by the connection that was closed');
+  protocol.resetOutbound();
+  assert.equal(Buffer.from(outbound.drain()).toString(), 'first');
+  // Later connections are the library's affair.
+  connection.publish('lost');
+  protocol.resetOutbound();
+  assert.deepEqual(waiting, []);
 });

@@ -15,7 +15,14 @@ interface Connection {
     /** Requests without an answer, and the subject below which answers come. */
     readonly muxSubscriptions?: { size(): number; init(prefix?: string): string };
     readonly subscriptions?: { getMux(): { subject: string } | null };
-  };
+  } & Partial<Outbound>;
+}
+
+/** Where a connection keeps what is published until it is sent. */
+interface Outbound {
+  connected: boolean;
+  readonly outbound: { reset(): void; drain(): Uint8Array; fill(bytes: Uint8Array): void };
+  resetOutbound(): void;
 }
 
 /**
@@ -41,6 +48,7 @@ export function natsAdapter(): Adapter {
     if (mux && muxSubscriptions) mux.subject = `${muxSubscriptions.init(options?.inboxPrefix)}*`;
     // A server that is gone is the library's affair: it tries again, as it was told to.
     one.reconnect().catch(() => undefined);
+    if (one.protocol !== undefined) keepPublished(one.protocol);
   };
   const adapt = (exports: unknown): unknown => noteConnections(exports, all);
   return {
@@ -76,6 +84,26 @@ export function natsAdapter(): Adapter {
       '@nats-io/nats-core/lib/nats.js': adapt,
       '@nats-io/nuid/lib/nuid.js': adaptIds,
     },
+  };
+}
+
+/**
+ * Until the library sees that the connection has closed it sends by it, and then drops what waits: the first request of a clone would
+ * never get an answer. What is published from now on waits for the new connection instead; what the original has published does not.
+ */
+function keepPublished(protocol: Partial<Outbound>): void {
+  const { outbound, resetOutbound } = protocol;
+  if (outbound === undefined || resetOutbound === undefined || typeof protocol.connected !== 'boolean')
+    return;
+  outbound.reset();
+  protocol.connected = false;
+  // Called once, when the new connection is begun.
+  protocol.resetOutbound = function (this: Outbound): void {
+    Reflect.deleteProperty(this, 'resetOutbound');
+    const published = this.outbound.drain();
+    resetOutbound.call(this);
+    // An empty buffer counts as one that will be sent by and by.
+    if (published.length > 0) this.outbound.fill(published);
   };
 }
 
