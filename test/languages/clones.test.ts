@@ -1,6 +1,7 @@
 import assert from 'node:assert/strict';
+import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, programPath } from '@forkpoint/testkit';
+import { createPerson, programPath, root } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { logged } from '../engine/pods.ts';
 import { compileJava, javaClient, language, pythonPackages } from './clients.ts';
@@ -93,6 +94,34 @@ print(os.path.exists("./native.so"), forkpoint.checkpoint_restore("./native").ge
     assert.equal(taken.code, 0, taken.stderr);
     const clones = await Promise.all([1, 2].map(() => person.finish(['restore', './native'], LIMIT)));
     for (const { stdout, stderr } of clones) assert.equal(stdout, 'False 1 3\n', stderr);
+  });
+
+  test('who is woken gets the interpreter’s lock back from a thread that only computes', async () => {
+    // That thread has waited for the lock since before the checkpoint, and is given it as soon as open(2) returns.
+    const script = `
+import os, sys, threading, time
+from forkpoint import _gil
+def compute():
+    while True: pass
+os.mkfifo("./woken")
+threading.Thread(target=compute, daemon=True).start()
+for _ in range(10):
+    child = os.fork()
+    if child == 0:
+        time.sleep(0.1)
+        os.close(os.open("./woken", os.O_WRONLY))
+        os._exit(0)
+    with _gil.no_switch():
+        before = sys.getswitchinterval()
+        _gil.close_file(_gil.open_waiting("./woken", os.O_RDONLY))
+        woken = sys.getswitchinterval()
+    os.waitpid(child, 0)
+print(before > 10 * woken, woken < 1, sys.getswitchinterval() < 0.01)`;
+    const env = { PYTHONPATH: join(root, 'clients/python/src') };
+    const { code, stdout, stderr } = await person
+      .start([language('python3'), '-c', script], { timeoutMs: 25_000, env })
+      .end();
+    assert.deepEqual([code, stdout], [0, 'True True True\n'], stderr);
   });
 
   test('asynchronous hooks run in the loop, asked from inside and from outside, and its clock goes on', async () => {

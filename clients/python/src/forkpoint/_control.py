@@ -7,7 +7,7 @@ import time
 from typing import Any, Dict, Optional, Tuple
 
 from ._errors import ForkpointError
-from ._gil import close_file, open_file, read_some, write_all
+from ._gil import close_file, open_file, open_waiting, read_some, write_all
 
 REQUEST_MAX = 4096
 LINE_MAX = 1 << 20
@@ -122,7 +122,7 @@ class Control:
         """
         self.stop_listening()
         for _ in range(EMPTY_OPENS_MAX):
-            fifo = open_file(self.outcome, os.O_RDONLY)
+            fifo = open_waiting(self.outcome, os.O_RDONLY)
             try:
                 line, rest = _read_line(fifo)
                 if line is None:
@@ -144,7 +144,7 @@ class Control:
         a word to see whether it stands there. No other Python thread runs meanwhile.
         """
         while True:
-            fifo = open_file(os.path.join(os.path.dirname(self.outcome), "assign"), os.O_RDONLY)
+            fifo = open_waiting(os.path.join(os.path.dirname(self.outcome), "assign"), os.O_RDONLY)
             try:
                 line, _ = _read_line(fifo)
             finally:

@@ -4,9 +4,10 @@ functions let go of it around every call that may block. Without ctypes, or in a
 """
 
 import contextlib
+import functools
 import os
 import sys
-from typing import Iterator, Optional
+from typing import Any, Callable, Iterator, Optional
 
 try:
     import ctypes
@@ -17,15 +18,41 @@ except (ImportError, OSError):  # pragma: no cover - an interpreter without ctyp
     _libc = None
 
 _EINTR = 4
+#: Seconds that other threads wait for the lock before they ask for it, while this one stands still. Also what this one waits, now
+#: and then, when it has lost the lock all the same: to a thread that began to wait before, and then only computes.
+_LONG = 2.0
+#: The same once it goes on: enough to renew everything, and little to wait for whoever loses the lock all the same.
+_SHORT = 0.05
+_CALL = functools.partial.__call__
+
+
+def _wait_in(function: Callable[..., Any], *arguments: Any) -> int:
+    """
+    Calls a function of C that blocks. A thread that began to wait for the lock before `no_switch` asks for it meanwhile, and is
+    given it at this thread's next instruction; this one would then wait for as long as `no_switch` says. So the time is made short
+    before that instruction: `map` calls both without one in between.
+    """
+    steps = (functools.partial(function, *arguments), functools.partial(sys.setswitchinterval, _SHORT))
+    result, _ = map(_CALL, steps)
+    return int(result)
 
 
 def open_file(path: str, flags: int) -> int:
-    """Opens a file, however long that takes."""
+    """Opens a file."""
+    return _open(path, flags, lambda function, *arguments: int(function(*arguments)))
+
+
+def open_waiting(path: str, flags: int) -> int:
+    """Opens a file, however long that takes; to be used in `no_switch`."""
+    return _open(path, flags, _wait_in)
+
+
+def _open(path: str, flags: int, call: Callable[..., int]) -> int:
     if _libc is None:
         return os.open(path, flags | os.O_CLOEXEC)
     name = os.fsencode(path)
     while True:
-        descriptor = int(_libc.open(name, flags | os.O_CLOEXEC))
+        descriptor = call(_libc.open, name, flags | os.O_CLOEXEC)
         if descriptor >= 0:
             return descriptor
         _raise_errno(path)
@@ -84,7 +111,7 @@ def no_switch() -> Iterator[None]:
     of the lock: a thread that computes would then keep it.
     """
     interval = sys.getswitchinterval()
-    sys.setswitchinterval(1000.0)
+    sys.setswitchinterval(_LONG)
     try:
         yield
     finally:
