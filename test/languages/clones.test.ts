@@ -97,7 +97,8 @@ print(os.path.exists("./native.so"), forkpoint.checkpoint_restore("./native").ge
   });
 
   test('who is woken gets the interpreter’s lock back from a thread that only computes', async () => {
-    // That thread has waited for the lock since before the checkpoint, and is given it as soon as open(2) returns.
+    // That thread has waited for the lock since before the checkpoint, and is given it as soon as open(2) returns; that takes
+    // longer than the 5 ms after which it asks.
     const script = `
 import os, sys, threading, time
 from forkpoint import _gil

@@ -55,7 +55,11 @@ export async function makeCode(
       log(`the bundle ${name} was not compiled ahead: ${String(error)}`);
     }
   }
-  removeOld(directory);
+  try {
+    removeOld(directory);
+  } catch (error) {
+    log(`what was compiled for other builds stays in ${directory}: ${String(error)}`);
+  }
 }
 
 function flush(path: string): void {
