@@ -16,11 +16,20 @@ export async function interleave(variants, rounds, progress = () => undefined) {
     progress(round < 0 ? 'one round that does not count' : `round ${round + 1} of ${rounds}`);
     for (let i = 0; i < names.length; i++) {
       const name = names[(i + round + names.length) % names.length];
-      const sample = await variants[name](round);
+      const sample = await named(name, () => variants[name](round));
       if (round >= 0) samples[name].push(sample);
     }
   }
   return samples;
+}
+
+/** Says which variant failed. */
+async function named(name, measure) {
+  try {
+    return await measure();
+  } catch (error) {
+    throw new Error(`${name}: ${error.message}`, { cause: error });
+  }
 }
 
 /** Returns the median of at least one number. */

@@ -122,7 +122,7 @@ export function ask(port, path, agent = false) {
         });
     });
     asking
-      .on('error', reject)
+      .on('error', (error) => reject(new Error(`no answer from ${path}: ${error.message}`, { cause: error })))
       .on('timeout', () => asking.destroy(new Error(`no answer from ${path}`)))
       .end();
   });
