@@ -1,6 +1,7 @@
 // Lets every file operation of every command on a store fail, of linking, flattening and checkpoints, and kills whoever takes part at
-// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults, fork-faults, kills. Of dump-faults
-// --part CALLER or CALLER,FAULT (repeatable) walks only that part: criu, worker or launcher, and a fault of dump-faults.test.ts.
+// each of them: npm run faults -- [--operation NAME]; a name of store-walk.ts, or chains, link-faults, dump-faults, fork-faults, kills. Of dump-faults and
+// fork-faults --part CALLER[,FAULT[,FROM]] (repeatable) walks only that part: criu, worker or launcher, a fault of dump-faults.test.ts or a
+// victim of fork-walk.ts, and the operation to begin with.
 // Prints how many points there are; ends with 1 at the first after which an image is damaged or something is left behind.
 import { spawnSync } from 'node:child_process';
 import { mkdtempSync, rmSync } from 'node:fs';

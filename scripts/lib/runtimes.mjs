@@ -12,6 +12,7 @@ const SETS = {
     amqplib: '2.3.1',
     chokidar: '5.0.0',
     ioredis: '6.0.0',
+    'better-sqlite3': '13.2.0',
     libsql: '0.5.29',
     memjs: '1.3.2',
     mysql2: '3.24.6',

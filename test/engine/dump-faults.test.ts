@@ -3,7 +3,7 @@ import { after, before, describe, test } from 'node:test';
 import { DumpWalk, VICTIMS } from './dump-walk.ts';
 import type { Point } from './dump-walk.ts';
 import { CALLERS } from './faulty-engine.ts';
-import { isFullWalk } from './fault-walk.ts';
+import { isFullWalk, isPartial, partOf, walkLanes } from './fault-walk.ts';
 
 /** Steps among which a test run draws: a checkpoint has more of each. */
 const DRAWN_FROM = { criu: 40, worker: 60, launcher: 1 };
@@ -12,11 +12,6 @@ const FAULTS: readonly Point['fault'][] = ['space', 'io', 'files', ...VICTIMS];
 
 /** A point waits as long as it computes, so that three go on at once, each with a program and a store of its own. */
 const LANES = isFullWalk ? 3 : 1;
-
-/** The parts of a full walk that are wanted, `CALLER` or `CALLER,FAULT`; all when there is none. */
-const PARTS = (process.env['FORKPOINT_FAULT_PARTS'] ?? '').split(' ').filter(Boolean);
-const isWanted = (caller: string, fault: string): boolean =>
-  PARTS.length === 0 || PARTS.includes(caller) || PARTS.includes(`${caller},${fault}`);
 
 describe('whatever becomes of an operation on the store in the course of a checkpoint', () => {
   const walks: DumpWalk[] = [];
@@ -32,8 +27,9 @@ describe('whatever becomes of an operation on the store in the course of a check
     for (const [turn, caller] of CALLERS.entries()) {
       for (const [index, fault] of FAULTS.entries()) {
         if (isFullWalk) {
-          if (!isWanted(caller, fault)) continue;
-          const line = `${caller}, ${fault}: ${await walkAll(caller, fault)} points`;
+          const from = partOf(caller, fault);
+          if (from === undefined) continue;
+          const line = `${caller}, ${fault}: ${await walkAll(caller, fault, from)} points`;
           // The whole takes half an hour: whoever waits sees how far it is.
           console.log(line);
           told.push(line);
@@ -44,31 +40,17 @@ describe('whatever becomes of an operation on the store in the course of a check
       }
     }
     for (const line of told) context.diagnostic(line);
-    assert.ok(told.length >= (PARTS.length > 0 ? 1 : CALLERS.length), told.join('; '));
+    assert.ok(told.length >= (isPartial ? 1 : CALLERS.length), told.join('; '));
   });
 
   /** Strikes at every operation until there is no more; returns how many there were. */
-  async function walkAll(caller: Point['caller'], fault: Point['fault']): Promise<number> {
-    let count = 0;
-    const strikes = async (walk: DumpWalk, at: number): Promise<boolean> => {
+  async function walkAll(caller: Point['caller'], fault: Point['fault'], from: number): Promise<number> {
+    return await walkLanes(walks, from, async (walk, at) => {
       try {
         return (await walk.strike({ caller, at, fault })) !== 'absent';
       } catch (cause) {
         throw new Error(`${caller}, operation ${at}, ${fault}: ${walk.what}`, { cause });
       }
-    };
-    // The others come to their end before anything is cleared away.
-    let isOver = false;
-    const lanes = walks.map(async (walk, lane) => {
-      try {
-        for (let at = 1 + lane; !isOver && (await strikes(walk, at)); at += LANES) count++;
-      } catch (error) {
-        isOver = true;
-        throw error;
-      }
     });
-    await Promise.allSettled(lanes);
-    await Promise.all(lanes);
-    return count;
   }
 });

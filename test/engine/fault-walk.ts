@@ -21,3 +21,43 @@ export async function stepsFrom(strike: (step: number) => Promise<boolean>): Pro
   for (let step = 1 + (isFullWalk ? 0 : Date.now() % STRIDE); await strike(step); step += STRIDE) count++;
   return count;
 }
+
+/** The parts of a full walk that are wanted: `CALLER`, `CALLER,VICTIM` or `CALLER,VICTIM,FROM`, where FROM is the operation to begin with. */
+const PARTS = (process.env['FORKPOINT_FAULT_PARTS'] ?? '').split(' ').filter(Boolean);
+
+/** Whether the walk is of some parts only. */
+export const isPartial: boolean = PARTS.length > 0;
+
+/** Returns the operation, from 1 on, at which the walk of a caller and a victim or fault begins, or undefined when it is not wanted. */
+export function partOf(caller: string, victim: string): number | undefined {
+  if (!isPartial) return 1;
+  const part = PARTS.map((one) => one.split(',')).find(
+    ([first, second]) => first === caller && (second ?? victim) === victim,
+  );
+  return part === undefined ? undefined : Number(part[2] ?? 1);
+}
+
+/**
+ * Lets each of these walk at every operation from `from` on until there is no more: a point waits as long as it computes, so that several go
+ * on at once. Returns how many points there were. At the first that throws, the others come to their end before it is thrown, so
+ * that nothing is cleared away under them.
+ */
+export async function walkLanes<W>(
+  walks: readonly W[],
+  from: number,
+  strikes: (walk: W, at: number) => Promise<boolean>,
+): Promise<number> {
+  let count = 0;
+  let isOver = false;
+  const lanes = walks.map(async (walk, lane) => {
+    try {
+      for (let at = from + lane; !isOver && (await strikes(walk, at)); at += walks.length) count++;
+    } catch (error) {
+      isOver = true;
+      throw error;
+    }
+  });
+  await Promise.allSettled(lanes);
+  await Promise.all(lanes);
+  return count;
+}

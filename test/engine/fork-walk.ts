@@ -28,6 +28,8 @@ const LIMIT_MS = 60_000;
 export class ForkWalk {
   readonly person: Person = createPerson();
   readonly #engine = new FaultyEngine(this.person);
+  /** The operation that was struck last. */
+  what = '';
   /** The parent: its command in the foreground, and its run. */
   #running: Running | undefined;
   #run = '';
@@ -47,6 +49,7 @@ export class ForkWalk {
     await eventually(() => this.#engine.isStruck || isOver() || undefined, `${caller} at ${at}`, LIMIT_MS);
     let came: Came = 'absent';
     if (this.#engine.isStruck) {
+      this.what = this.#engine.what;
       const pid = this.#find(victim, inner);
       came = pid === undefined ? 'nobody' : 'struck';
       if (pid !== undefined) process.kill(pid, 'SIGKILL');

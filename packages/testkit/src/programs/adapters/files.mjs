@@ -9,8 +9,10 @@ import { refusal, rounds, say } from './rounds.mjs';
 const [, , image, directory] = process.argv;
 const LINES = 50;
 const require = createRequire(import.meta.url);
-// Node.js has one of its own since 22; libsql has the interface of better-sqlite3.
-const Database = process.versions.node < '22' ? require('libsql') : require('node:sqlite').DatabaseSync;
+// Node.js has a SQLite of its own since 22, and better-sqlite3 wants that version; libsql has its interface.
+const isOld = process.versions.node < '22';
+const Database = isOld ? require('libsql') : require('node:sqlite').DatabaseSync;
+const Other = isOld ? Database : require('better-sqlite3');
 
 mkdirSync(`${directory}/watched`, { recursive: true });
 const buffered = pino(pino.destination({ dest: `${directory}/pino.log`, sync: false, minLength: 12_288 }));
@@ -24,15 +26,20 @@ const log = (text) => {
   for (const logger of [buffered, threaded, files]) logger.info(text);
 };
 
-const open = (name, mode) => {
-  const database = new Database(`${directory}/${name}.db`);
+const open = (name, mode, Library = Database) => {
+  const database = new Library(`${directory}/${name}.db`);
   // They write at the same time, each with a lock of its own.
   database.exec(
     `pragma busy_timeout = 20000; pragma journal_mode = ${mode}; create table if not exists t (who text)`,
   );
   return database;
 };
-const databases = { wal: open('wal', 'wal'), rollback: open('rollback', 'delete') };
+const databases = {
+  wal: open('wal', 'wal'),
+  rollback: open('rollback', 'delete'),
+  other: open('other', 'wal', Other),
+  otherRollback: open('other-rollback', 'delete', Other),
+};
 const insert = databases.wal.prepare('insert into t values (?)');
 
 const heard = new Set();
@@ -48,7 +55,8 @@ async function use(phase) {
   const who = `${phase} ${process.hrtime.bigint()} ${processes++}`;
   log(`own ${who}`);
   insert.run(who);
-  databases.rollback.exec(`insert into t values ('${who}')`);
+  for (const name of ['rollback', 'other', 'otherRollback'])
+    databases[name].exec(`insert into t values ('${who}')`);
   const name = who.replaceAll(' ', '-');
   writeFileSync(`${directory}/watched/${name}`, '');
   while (!heard.has(`fs ${name}`) || !heard.has(`chokidar ${name}`)) {
@@ -62,8 +70,7 @@ async function use(phase) {
   return { who, rows };
 }
 
-databases.wal.exec('begin immediate');
-databases.rollback.exec('begin immediate');
+for (const database of Object.values(databases)) database.exec('begin immediate');
 say('refused', await refusal(`${image}-refused`));
 for (const database of Object.values(databases)) database.exec('commit');
 // In memory, on their way to a thread and to a file, when the checkpoint is asked for.
