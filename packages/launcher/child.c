@@ -133,6 +133,8 @@ int child_main(const char *path, char **fds) {
   run.logs = strcmp(plan_text(&plan, "stdio", 0), "log") == 0;
   run.shares_ports = plan_text(&plan, "shares-ports", 0) != NULL;
   run.survives = atoi(plan_text(&plan, "detach", 0));
+  const char *grace = plan_text(&plan, "grace", 0);
+  run.grace_ms = grace != NULL ? atol(grace) : 0;
   run.life = socket != NULL ? failure_fd = reach(socket, run.index, "life") : -1;
   // The directory was made below the parent's, which takes it along when it ends: from here on it is ours.
   char *from = must(strdup(path)), *slash = strrchr(from, '/');
@@ -171,7 +173,8 @@ void child_ended(struct run *run, int status) {
   say(run, text);
 }
 
-// Reads the line. Returns a signal for the program, or 0. The end of the parent is that of the child, unless it is detached.
+// Reads the line. Returns a signal for the program, or 0. The end of the parent is that of the child, unless it is detached
+// or has some time to end by itself.
 int child_told(struct run *run) {
   static char text[256];
   static size_t length;
@@ -180,7 +183,11 @@ int child_told(struct run *run) {
   if (count <= 0) {
     close(run->life);
     run->life = -1;
-    return run->survives ? 0 : SIGKILL;
+    if (run->survives) return 0;
+    if (run->grace_ms <= 0) return SIGKILL;
+    // It knows by a line of its own that it is alone.
+    run->ends_ms = now_ms(CLOCK_MONOTONIC) + run->grace_ms;
+    return 0;
   }
   length += (size_t)count;
   text[length] = 0;

@@ -93,6 +93,7 @@ struct run {
   long index;       // -1 when there is none
   int logs, shares_ports;  // streams go to the run's log; listening sockets leave room for siblings
   int is_child, survives, life;  // `life`: the line to whoever forked; -1 when there is none
+  long long grace_ms, ends_ms;   // time to end by itself once that line has ended, and when it is over; 0: none
   struct inherited *inherited;
   // Made on the way.
   struct stdio stdio[3];

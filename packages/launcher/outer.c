@@ -258,6 +258,15 @@ static void poll_once(struct outer *outer, int timeout) {
     fds[n++] = (struct pollfd){empty ? -1 : pump->to, POLLOUT, 0};
   }
   size_t pumps = outer->pumps;
+  if (outer->run->ends_ms > 0) {
+    long long left = outer->run->ends_ms - now_ms(CLOCK_MONOTONIC);
+    if (left <= 0) {
+      outer->run->ends_ms = 0;
+      tell_inner(outer, SIGKILL);
+    } else if (timeout < 0 || left < timeout) {
+      timeout = (int)left;
+    }
+  }
   if (poll(fds, n, timeout) <= 0) return;
   if (fds[1].revents != 0) read_link(outer);
   for (size_t i = 0; i < pumps; i++) pump_step(outer, &outer->pump[i], fds[3 + 2 * i].revents, fds[4 + 2 * i].revents);

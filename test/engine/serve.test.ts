@@ -1,12 +1,28 @@
 import assert from 'node:assert/strict';
 import { readdirSync, readFileSync } from 'node:fs';
+import { get } from 'node:http';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually, programPath } from '@forkpoint/testkit';
+import { createPerson, eventually, fetchText, programPath } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { gone, living, write } from './pods.ts';
 import { freePort, Load, serve, statusOf } from './serving.ts';
+
+/** Asks for what takes its time; resolves with the rest of the answer to come, once it has begun. */
+async function slowly(port: number): Promise<{ rest: Promise<string> }> {
+  return await new Promise((resolve, reject) => {
+    const asked = get({ host: '127.0.0.1', port, path: '/wait', agent: false }, (response) => {
+      let text = '';
+      const rest = new Promise<string>((done, failed) => {
+        response.once('end', () => done(text)).once('error', failed);
+      });
+      response.setEncoding('utf8').on('data', (more: string) => (text += more));
+      response.once('data', () => resolve({ rest }));
+    });
+    asked.once('error', reject);
+  });
+}
 
 describe('forkpoint serve', () => {
   let person: Person;
@@ -86,9 +102,21 @@ describe('forkpoint serve', () => {
     assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
   });
 
-  test('leaves no process behind when it is killed, and its next start removes what lay on the disk', async () => {
+  test('leaves no process behind when it is killed: workers answer what they have and end, and its next start waits for them', async () => {
     const port = await freePort();
-    const running = serve(person, port, ['--workers', '2']);
+    const going = join(person.scratch, 'go');
+    const program = write(
+      person,
+      'patient.cjs',
+      `const { existsSync } = require('node:fs');
+require('node:http').createServer((request, response) => {
+  if (request.url !== '/wait') return response.end('at once');
+  response.write('begun ');
+  setInterval(() => existsSync(${JSON.stringify(going)}) && response.end('ended'), 20);
+}).listen(Number(process.env.PORT), '127.0.0.1');
+`,
+    );
+    const running = serve(person, port, ['--workers', '2', '--log', 'prefix'], program);
     await running.output(/^2 workers serve/m, 60_000);
     const launchers = (await living(person)).map(({ id }) => {
       const record = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8')) as {
@@ -96,13 +124,22 @@ describe('forkpoint serve', () => {
       };
       return record.launcherPid;
     });
+    const waiting = await slowly(port);
     await running.stop('SIGKILL');
-    await gone(launchers, 'the workers');
     assert.equal(readdirSync(join(person.home, 'serve')).length, 1);
+    const successor = serve(person, port, ['--workers', '1'], program);
+    write(person, 'go', '');
+    assert.equal(await waiting.rest, 'begun ended');
+    await gone(launchers, 'the workers');
+    await successor.output(/^1 worker serves/m, 60_000);
+    assert.match(successor.stderr, /made from an earlier start/);
+    assert.equal(await fetchText(port), 'at once');
+    assert.equal((await successor.stop('SIGTERM')).code, 0);
+    assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
 
     // The address is free again, unless somebody else takes it; then the server says so and ends.
     const taken = createServer().listen(port, '127.0.0.1');
-    const refused = await serve(person, port, []).end();
+    const refused = await serve(person, port, [], program).end();
     await new Promise((resolve) => taken.close(resolve));
     assert.equal(refused.code, 1);
     assert.match(refused.stderr, new RegExp(`cannot listen at 127.0.0.1:${port}: EADDRINUSE`));

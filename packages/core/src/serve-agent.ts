@@ -18,6 +18,8 @@ const TELL_ANYWAY_MS = 1000;
 const SETTLE_MS = 50;
 /** An idle connection is closed this long after its last request, when the process is to end. */
 const IDLE_MS = 1000;
+/** A worker whose supervisor is gone answers what it has, and ends after this time; the launcher kills it two seconds later. */
+const ORPHAN_MS = 5000;
 const LOG_MAX = 16_384;
 const COMMAND_MAX = 4096;
 /** How often the title of the process may change, in milliseconds. */
@@ -149,8 +151,7 @@ export class ServeAgent implements Resource {
     });
     line.on('error', () => undefined);
     line.once('connect', () => short.release());
-    // Without the supervisor nobody would end this process.
-    line.once('close', () => process.kill(process.pid, 'SIGTERM'));
+    line.once('close', () => this.#orphaned());
     line.connect(short.path);
     line.unref();
     this.#line = line;
@@ -158,6 +159,24 @@ export class ServeAgent implements Resource {
     this.#send({ run: this.#idOf(), pid: process.pid, generation: this.#generation, node });
     this.#announce();
   }
+
+  /** Without the supervisor nobody would end this process; whom it has an answer for shall get it. */
+  #orphaned(): void {
+    this.#line = undefined;
+    const end = (): boolean => process.kill(process.pid, 'SIGTERM');
+    if (this.#isBoot || this.#isDrained) {
+      end();
+      return;
+    }
+    // What the supervisor wrote on has no reader any more.
+    for (const stream of [process.stdout, process.stderr]) stream.on('error', () => undefined);
+    this.#whenDrained = end;
+    setTimeout(end, ORPHAN_MS).unref();
+    this.#drain();
+  }
+
+  #isDrained = false;
+  #whenDrained = (): unknown => this.#send({ drained: true });
 
   #send(message: object): void {
     this.#line?.write(`${JSON.stringify(message)}\n`);
@@ -259,7 +278,10 @@ export class ServeAgent implements Resource {
       });
       if (open > 0) return;
       clearInterval(timer);
-      void this.#hooks.run('beforeWorkerExit', this.#worker()).then(() => this.#send({ drained: true }));
+      void this.#hooks.run('beforeWorkerExit', this.#worker()).then(() => {
+        this.#isDrained = true;
+        this.#whenDrained();
+      });
     }, 20);
   }
 }

@@ -21,6 +21,8 @@ export interface ChildPlan {
   readonly inherit: readonly string[];
   /** Ids of the slots whose listeners the child shall not have. */
   readonly close: readonly string[];
+  /** How long it may end by itself when whoever forked it is gone, in milliseconds; it is killed at once unless given. */
+  readonly graceMs?: number;
   readonly hostname: string | null;
   /** Whether its members stand still after the restore until they are handed over (docs/protocol.md, `assign`). */
   readonly isParked?: boolean;
@@ -49,6 +51,7 @@ export function encodeChildPlan(plan: ChildPlan): Uint8Array {
     { key: 'worker', fields: plan.worker },
   ];
   if (plan.sharesPorts === true) records.push({ key: 'shares-ports', fields: ['1'] });
+  if (plan.graceMs !== undefined) records.push({ key: 'grace', fields: [String(plan.graceMs)] });
   if (plan.socket !== null) records.push({ key: 'socket', fields: [plan.socket] });
   if (plan.hostname !== null) records.push({ key: 'hostname', fields: [plan.hostname] });
   return encodePlan(records);

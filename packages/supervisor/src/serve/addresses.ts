@@ -1,5 +1,6 @@
 import { chmodSync, lstatSync, readFileSync, readlinkSync, rmSync } from 'node:fs';
 import net from 'node:net';
+import { setTimeout as pause } from 'node:timers/promises';
 import { getSystemErrorName } from 'node:util';
 import { SupervisorError } from '../error.ts';
 import { isAnswered } from './lines.ts';
@@ -31,6 +32,9 @@ type CreateHandle = (address: string | null, port: number, type: number, fd?: nu
 // What node:cluster uses for the same purpose; public functions can only listen, and then accept as well.
 const createHandle = Reflect.get(net, '_createServerHandle') as CreateHandle;
 
+/** How often an address that is about to become free is tried. */
+const RETRY_MS = 20;
+
 /** The addresses of a server, held for its whole life, so that no connection is lost while workers come and go. */
 export class Addresses {
   readonly #held = new Map<string, Held>();
@@ -38,6 +42,12 @@ export class Addresses {
   readonly zeros: number[] = [];
 
   readonly #inherited: Held[] = [];
+  #busyUntil = 0;
+
+  /** Addresses may be in use for so many milliseconds yet: by workers of a server that was killed, which end. */
+  expectBusy(ms: number): void {
+    this.#busyUntil = performance.now() + ms;
+  }
 
   /** Takes the listening sockets that the service manager has opened, from descriptor 3. */
   inherit(count: number): void {
@@ -65,10 +75,21 @@ export class Addresses {
     // Programs that remove a stale socket before they listen take ours away: then there has to be another one.
     if (known !== undefined && (!('path' in wanted) || isSocket(wanted.path))) return known;
     const inherited = known === undefined ? this.#takeInherited(wanted) : undefined;
-    const held =
-      inherited ?? ('path' in wanted ? await bindPath(wanted.path, wanted.mode) : bindPort(wanted));
+    const held = inherited ?? (await this.#bind(wanted));
     this.#held.set(key, held);
     return held;
+  }
+
+  async #bind(wanted: Address): Promise<Held> {
+    for (;;) {
+      try {
+        return 'path' in wanted ? await bindPath(wanted.path, wanted.mode) : bindPort(wanted);
+      } catch (error) {
+        const isBusy = error instanceof SupervisorError && error.message.endsWith('EADDRINUSE');
+        if (!isBusy || performance.now() >= this.#busyUntil) throw error;
+        await pause(RETRY_MS);
+      }
+    }
   }
 
   /** Returns the addresses as people write them. */

@@ -21,6 +21,8 @@ import type { Told } from './told.ts';
 const MEASURE_MS = 1000;
 const MEASURE_SHARE = 100;
 const INSPECT_MS = 5000;
+/** A worker whose server is gone answers what it has; its agent takes 5 s at most, and then it is killed (with its whole tree). */
+export const ORPHAN_MS = 7000;
 
 /** A worker's process tree, and what is known of it. */
 export interface Part {
@@ -93,6 +95,7 @@ export class Crew {
       isDetached: false,
       stdio: 'inherit',
       socket: this.#path('l'),
+      graceMs: ORPHAN_MS,
       inherit: ['stdout', 'stderr', ...sockets.map((one) => one.id)],
       close: [],
       hostname: null,

@@ -8,7 +8,7 @@ import type { ReforkAction, ReforkEvent, ReforkState } from '../refork/index.ts'
 import { SupervisorError } from '../error.ts';
 import { Addresses } from './addresses.ts';
 import { adminServer } from './admin.ts';
-import { Crew } from './crew.ts';
+import { Crew, ORPHAN_MS } from './crew.ts';
 import type { Part } from './crew.ts';
 import { History } from './history.ts';
 import { isAnswered, listenAt, listenForLines, listenOn } from './lines.ts';
@@ -23,6 +23,8 @@ import { statusOf } from './status-of.ts';
 import { parseLine, retold } from './told.ts';
 
 const TICK_MS = 100;
+/** From the end of a process to the kernel having closed what it had, beside much other work. */
+const SETTLE_MS = 1000;
 
 /** What the refork policy decides, done: processes, images, sockets. */
 export class ReforkServer {
@@ -60,7 +62,9 @@ export class ReforkServer {
 
   /** Serves until it is stopped; returns the exit code. */
   async serve(): Promise<number> {
-    await removeAbandoned(dirname(this.#directory));
+    const isSuccessor = await removeAbandoned(dirname(this.#directory));
+    // Workers of a server that was killed a moment ago may still answer what they have.
+    if (isSuccessor) this.#addresses.expectBusy(ORPHAN_MS + SETTLE_MS);
     mkdirSync(this.#directory, { recursive: true, mode: 0o700 });
     this.#addresses.inherit(this.#options.manager.sockets);
     const over = new AbortController();
@@ -251,13 +255,17 @@ export class ReforkServer {
   }
 }
 
-/** Removes what servers that were killed have left; a living one answers at its socket. */
-async function removeAbandoned(directory: string): Promise<void> {
-  if (!existsSync(directory)) return;
+/** Removes what servers that were killed have left, and tells whether there was any; a living one answers at its socket. */
+async function removeAbandoned(directory: string): Promise<boolean> {
+  let isFound = false;
+  if (!existsSync(directory)) return isFound;
   for (const name of readdirSync(directory)) {
     const path = join(directory, name);
-    if (!(await isAnswered(join(path, 'l')))) rmSync(path, { recursive: true, force: true });
+    if (await isAnswered(join(path, 'l'))) continue;
+    isFound = true;
+    rmSync(path, { recursive: true, force: true });
   }
+  return isFound;
 }
 
 /** Which run a connection is of. */
