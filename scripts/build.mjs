@@ -14,6 +14,7 @@ import {
 import { join, relative } from 'node:path';
 import { fileURLToPath } from 'node:url';
 import { copyClients } from './clients.mjs';
+import { asAscii, loadLate } from './lib/late-builtins.mjs';
 
 const root = fileURLToPath(new URL('..', import.meta.url));
 const published = join(root, 'packages/forkpoint');
@@ -21,7 +22,9 @@ const dist = join(published, 'dist');
 
 /** All files that the bundles are made from, with this script. */
 function sources() {
-  const files = [join(root, 'scripts/build.mjs'), join(root, 'package-lock.json')];
+  const files = ['scripts/build.mjs', 'scripts/lib/late-builtins.mjs', 'package-lock.json'].map((name) =>
+    join(root, name),
+  );
   const walk = (directory) => {
     for (const entry of readdirSync(directory, { withFileTypes: true })) {
       const path = join(directory, entry.name);
@@ -75,6 +78,10 @@ async function bundle(out) {
     minifySyntax: true,
     minifyWhitespace: true,
   });
+  for (const name of ['cli.main', 'worker.main']) {
+    const path = join(out, `${name}.cjs`);
+    writeFileSync(path, asAscii(loadLate(readFileSync(path, 'utf8'))));
+  }
   for (const name of ['cli', 'worker']) {
     const define = { FORKPOINT_BUNDLE: JSON.stringify(name) };
     await build({

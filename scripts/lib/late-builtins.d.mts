@@ -1,0 +1,2 @@
+export function loadLate(text: string): string;
+export function asAscii(text: string): string;
