@@ -110,6 +110,26 @@ static void make_terminal(struct run *run) {
   if (sendmsg(run->link[1], &message, MSG_NOSIGNAL) < 0) fail(EXIT_OURS, "cannot hand over the terminal:");
 }
 
+// Errors that go to the same pipe or terminal as the output get an open file description of their own: else nobody could tell the two
+// apart in an image, and what is restored or forked from it could not have them at different places.
+static void part_errors(struct run *run) {
+  const struct stdio *out = &run->stdio[1];
+  struct stdio *errors = &run->stdio[2];
+  struct stat here, there;
+  char path[64];
+  int is_terminal = errors->kind == STDIO_PTY;
+  if (out->kind != errors->kind || (!is_terminal && errors->kind != STDIO_PASS)) return;
+  int fd = is_terminal ? pod.pty_slave : errors->inner;
+  if (!is_terminal && (fstat(out->inner, &here) != 0 || fstat(fd, &there) != 0 || here.st_ino != there.st_ino)) return;
+  snprintf(path, sizeof path, "/proc/self/fd/%d", fd);
+  // A pipe that nobody reads is not waited for; it stays as it is, and so does one that belongs to somebody else.
+  int opened = open(path, (is_terminal ? O_RDWR : O_WRONLY) | O_NONBLOCK | O_NOCTTY | O_CLOEXEC);
+  if (opened < 0) return;
+  errors->inner = fcntl(opened, F_DUPFD_CLOEXEC, 10);
+  close(opened);
+  set_nonblocking(errors->inner, (fcntl(fd, F_GETFL) & O_NONBLOCK) != 0);
+}
+
 // Opens what the program shall have as descriptor `fd`, inside the pod.
 int pod_open_stdio(struct run *run, int fd) {
   const struct stdio *stdio = &run->stdio[fd];
@@ -124,7 +144,7 @@ int pod_open_stdio(struct run *run, int fd) {
       if (result >= 0 && (flags & O_ACCMODE) == O_RDONLY) lseek(result, lseek(fd, 0, SEEK_CUR), SEEK_SET);
       break;
     case STDIO_PASS: case STDIO_PUMP: result = stdio->inner; break;
-    case STDIO_PTY: result = pod.pty_slave; break;
+    case STDIO_PTY: result = stdio->inner >= 0 ? stdio->inner : pod.pty_slave; break;
   }
   if (result < 0) fail(EXIT_OURS, "cannot open the program's descriptor %d%s%s:", fd, stdio->path != NULL ? " at " : "",
                        stdio->path != NULL ? stdio->path : "");
@@ -344,6 +364,7 @@ void inner_main(struct run *run) {
   prctl(PR_SET_PDEATHSIG, 0);
   open_request();
   make_terminal(run);
+  part_errors(run);
   write_state("running\n");
   // From here on the launcher's own words go into the run's log.
   int log = open(join(run->dir, "/launcher.log", NULL), O_WRONLY | O_CREAT | O_APPEND | O_CLOEXEC, 0600);

@@ -5,7 +5,7 @@ import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { NodeMajor, Person, Running } from '@forkpoint/testkit';
 import { parse } from './helpers.ts';
-import { childrenOf, gone, isAlive, launcherOf, living } from './pods.ts';
+import { childrenOf, command, gone, isAlive, launcherOf, living } from './pods.ts';
 
 /** What a child of the scenario `identity` tells of itself. */
 interface Facts {
@@ -130,7 +130,11 @@ describe('a fork', () => {
   });
 
   test('returns the children that live with the errors of the others, has listeners of its own or none, and can be given up', async () => {
-    const { code, stdout, stderr } = await family(person, 24, 'options').end();
+    // Errors and output are one pipe here, and two in the children.
+    const words = [command, 'run', '--', nodeBinary(24), programPath('forking.cjs'), 'options'];
+    const { code, stdout, stderr } = await person
+      .start(['sh', '-c', 'exec "$@" 2>&1', 'sh', ...words], { timeoutMs: LIMIT_MS })
+      .end();
     assert.equal(code, 0, stderr + stdout);
     const [partly] = said<{ children: number; errors: string[] }>(stdout, 'partly');
     assert.equal(partly?.children, 1);
@@ -139,6 +143,7 @@ describe('a fork', () => {
       /^child [01] could not be started: [^]*The address 127\.0\.0\.1:\d+ is in use/,
     );
     assert.match(said<string>(stdout, 'own').join(), /^child [01] entry 9999$/);
+    assert.deepEqual(said(stdout, 'streams'), [['printed\n', 'complained\n']]);
     assert.deepEqual(said(stdout, 'closed'), [['parent entry 9999']]);
     assert.deepEqual(said(stdout, 'aborted'), ['changed my mind']);
     assert.deepEqual(said(stdout, 'late'), ['too late']);

@@ -63,6 +63,15 @@ const ask = async (child, message) => {
   return await next(child);
 };
 
+/** What a child says on each of its streams. */
+const printed = async (child) => {
+  const streams = [child.stdout, child.stderr].map(
+    (stream) => new Promise((done) => stream.once('data', done)),
+  );
+  await ask(child, 'print');
+  return (await Promise.all(streams)).map(String);
+};
+
 const scenarios = {
   async identity() {
     await listen();
@@ -85,11 +94,7 @@ const scenarios = {
       'hits',
       [...hits].sort((a, b) => (a < b ? -1 : 1)),
     );
-    const streams = [children[0].stdout, children[0].stderr].map(
-      (stream) => new Promise((done) => stream.once('data', done)),
-    );
-    await ask(children[0], 'print');
-    say('streams', (await Promise.all(streams)).map(String));
+    say('streams', await printed(children[0]));
     await ask(children[0], 'echo');
     children[0].stdin.write('hello');
     say('stdin', await next(children[0]));
@@ -198,6 +203,9 @@ const scenarios = {
     if (partly.role === 'child') return obey(partly.channel, partly.self);
     say('partly', { children: partly.children.length, errors: partly.errors.map(({ message }) => message) });
     say('own', await get(own.split(':')[1]));
+    const piped = await fork({ stdio: 'pipe', listen: { '*': 'close' } });
+    if (piped.role === 'child') return obey(piped.channel, piped.self);
+    say('streams', await printed(piped.children[0]));
     const closed = await fork({ count: 1, stdio: 'ignore', listen: { '*': 'close' } });
     if (closed.role === 'child') return obey(closed.channel, closed.self);
     const hits = new Set();
