@@ -37,10 +37,10 @@ try {
   const { fuzzTarget, fuzzTargets } = await import('../packages/store/test/fuzz.ts');
   const { nativeDirectory } = await import('../packages/engine/src/index.ts');
   const addon = join(nativeDirectory(dataDirectory()), 'codec.node');
-  for (const [name, target] of Object.entries(fuzzTargets(addon))) {
+  for (const [name, target] of Object.entries(await fuzzTargets(addon))) {
     // These two are read by parts of the readers of plans and packed files.
     const isPart = name === 'prefetch plan' || name === 'seek table';
-    const result = fuzzTarget(target, { seed, seconds: isPart ? seconds / 6 : seconds });
+    const result = await fuzzTarget(target, { seed, seconds: isPart ? seconds / 6 : seconds });
     console.log(`${name}: ${result.runs} mutated inputs, ${result.refused} of them refused, no crash`);
   }
 } catch (error) {

@@ -1,98 +1,47 @@
 import { availableParallelism } from 'node:os';
-import { Worker } from 'node:worker_threads';
-import { LEVEL, loadCodec } from './codec.ts';
+import { LEVEL, loadCodec, packedBound } from './codec.ts';
 import type { Codec } from './codec.ts';
-import { StoreError } from './error.ts';
+import { CHUNK_BYTES } from './seek-table.ts';
 
 /** Compresses and decompresses chunks, several at once. */
 export interface CodecPool {
   /** Chunks that may be under way at once without one waiting for another. */
   readonly width: number;
-  compress(source: Uint8Array): Promise<Uint8Array>;
-  decompress(source: Uint8Array, length: number): Promise<Uint8Array>;
-  close(): Promise<void>;
+  /** Returns room for a chunk. It is used again after `width` calls: whoever has it must be done with it by then. */
+  room(): Room;
 }
 
-interface Job {
-  readonly resolve: (bytes: Uint8Array) => void;
-  readonly reject: (error: unknown) => void;
+/** Room for one chunk, packed and not. Memory that is new for each chunk would cost more than unpacking it (bench/NOTES.md). */
+export interface Room {
+  /** Where the bytes to be packed or unpacked are put, from the beginning. */
+  readonly source: Uint8Array;
+  /** Packs the first `length` bytes of the source. The result may lie in the room. */
+  compress(length: number): Promise<Uint8Array>;
+  /** Unpacks the first `length` bytes of the source, which make `rawLength` bytes. Throws ERR_FORKPOINT_CODEC. */
+  decompress(length: number, rawLength: number): Promise<Uint8Array>;
 }
 
-/** More threads than this only wait for the disk. */
-const MAX_THREADS = 8;
+/** Threads that libuv has for such work (UV_THREADPOOL_SIZE): four pack faster than one hashes. */
+const MAX_THREADS = 4;
+/** Rooms for each thread: one is filled or emptied while the other is worked on. */
+const ROOMS = 2;
 
-/** Returns a pool for so many chunks: with threads when it is worth starting them. Throws ERR_FORKPOINT_CODEC. */
+/** Returns a pool for so many chunks. Throws ERR_FORKPOINT_CODEC when there is no zstd; `addon` is the path of that of set-up. */
 export function openCodecPool(addon: string, chunks: number): CodecPool {
-  // A thread takes 30 ms to start, in which this one packs 20 chunks.
-  const threads = Math.min(availableParallelism(), MAX_THREADS, Math.floor(chunks / 24));
   const codec = loadCodec(addon);
-  // Threads load the addon by its path; node:zlib's zstd has threads of its own only in its asynchronous form.
-  return threads < 2 || codec.name !== 'libzstd' ? inlinePool(codec) : threadPool(addon, threads);
+  const width = Math.max(1, Math.min(availableParallelism() * ROOMS, MAX_THREADS * ROOMS, chunks));
+  const rooms: Room[] = [];
+  let next = 0;
+  return { width, room: () => (rooms[next++ % width] ??= roomFor(codec)) };
 }
 
-function inlinePool(codec: Codec): CodecPool {
-  // Signals and timers have their turn between two chunks.
-  const turn = async (): Promise<void> => await new Promise<void>((resolve) => setImmediate(resolve));
+function roomFor(codec: Codec): Room {
+  const source = new Uint8Array(packedBound(CHUNK_BYTES));
+  const target = new Uint8Array(packedBound(CHUNK_BYTES));
   return {
-    width: 1,
-    compress: async (source) => {
-      await turn();
-      return codec.compress(source, LEVEL);
-    },
-    decompress: async (source, length) => {
-      await turn();
-      return codec.decompress(source, length);
-    },
-    close: async () => await Promise.resolve(),
-  };
-}
-
-// What a thread does: plain JavaScript, because the bundle has no file of its own for it.
-const THREAD = `
-const { parentPort, workerData } = require('node:worker_threads');
-const module_ = { exports: {} };
-process.dlopen(module_, workerData.addon);
-const zstd = module_.exports;
-parentPort.on('message', ({ source, length }) => {
-  try {
-    const target = new Uint8Array(length === null ? source.length + (source.length >> 8) + 128 : length);
-    const count = length === null ? zstd.compress(source, target, workerData.level) : zstd.decompress(source, target);
-    if (length !== null && count !== length) throw new Error('a chunk holds ' + count + ' bytes instead of ' + length);
-    parentPort.postMessage({ bytes: target.subarray(0, count) }, [target.buffer]);
-  } catch (error) {
-    parentPort.postMessage({ message: String(error.message) });
-  }
-});
-`;
-
-function threadPool(addon: string, count: number): CodecPool {
-  const workers = Array.from({ length: count }, () => {
-    const worker = new Worker(THREAD, { eval: true, workerData: { addon, level: LEVEL }, execArgv: [] });
-    const jobs: Job[] = [];
-    const fail = (error: unknown): void => jobs.splice(0).forEach(({ reject }) => reject(error));
-    worker.on('message', (answer: { bytes?: Uint8Array; message?: string }) => {
-      const job = jobs.shift();
-      if (answer.bytes !== undefined) job?.resolve(answer.bytes);
-      else job?.reject(new StoreError('ERR_FORKPOINT_CODEC', `a chunk is damaged: ${answer.message ?? ''}`));
-    });
-    worker.on('error', fail);
-    worker.on('exit', () => fail(new StoreError('ERR_FORKPOINT_CODEC', 'a thread that packs has ended')));
-    return { worker, jobs };
-  });
-  const send = async (source: Uint8Array, length: number | null): Promise<Uint8Array> => {
-    const least = workers.reduce((one, other) => (other.jobs.length < one.jobs.length ? other : one));
-    return await new Promise((resolve, reject) => {
-      least.jobs.push({ resolve, reject });
-      // oxlint-disable-next-line unicorn/require-post-message-target-origin -- a thread is no window
-      least.worker.postMessage({ source, length });
-    });
-  };
-  return {
-    width: count * 2,
-    compress: async (source) => await send(source, null),
-    decompress: send,
-    close: async () => {
-      await Promise.all(workers.map(async ({ worker }) => await worker.terminate()));
-    },
+    source,
+    compress: async (length) => await codec.compress(source.subarray(0, length), LEVEL, target),
+    decompress: async (length, rawLength) =>
+      await codec.decompress(source.subarray(0, length), rawLength, target),
   };
 }

@@ -100,16 +100,12 @@ async function packLayers(
 ): Promise<Manifest> {
   const packed = new Map<string, PackedLayer>();
   const pool = openCodecPool(options.addon, chunksOf(manifest));
-  try {
-    for (const { file } of manifest.layers) {
-      const target = join(directory, storedName({ file, compression: 'zstd' }));
-      const { packedSize, sha256 } = await packFile(join(image, file), target, pool, options);
-      const known = options.digests?.files[file];
-      if (known !== undefined && known.sha256 !== sha256) throw damaged(image, file);
-      packed.set(file, { storedSize: packedSize, sha256 });
-    }
-  } finally {
-    await pool.close();
+  for (const { file } of manifest.layers) {
+    const target = join(directory, storedName({ file, compression: 'zstd' }));
+    const { packedSize, sha256 } = await packFile(join(image, file), target, pool, options);
+    const known = options.digests?.files[file];
+    if (known !== undefined && known.sha256 !== sha256) throw damaged(image, file);
+    packed.set(file, { storedSize: packedSize, sha256 });
   }
   const result = packManifest(manifest, packed);
   await writeDescription(directory, result, await readPlan(image));
@@ -126,21 +122,17 @@ export async function unpackLayers(
   },
 ): Promise<void> {
   const pool = openCodecPool(options.addon, chunksOf(manifest));
-  try {
-    await mkdir(join(directory, 'layers'), { mode: 0o700, recursive: true });
-    for (const layer of manifest.layers) {
-      const target = join(directory, layer.file);
-      const same = await options.known?.(layer);
-      if (same !== undefined) await linkOrCopy(same, target);
-      else if (layer.compression === null) await linkOrCopy(join(image, layer.file), target);
-      else {
-        await checkStored(image, layer);
-        const from = join(image, storedName(layer));
-        await unpackFile(from, target, pool, { ...options, rawSize: layer.size, sha256: layer.sha256 });
-      }
+  await mkdir(join(directory, 'layers'), { mode: 0o700, recursive: true });
+  for (const layer of manifest.layers) {
+    const target = join(directory, layer.file);
+    const same = await options.known?.(layer);
+    if (same !== undefined) await linkOrCopy(same, target);
+    else if (layer.compression === null) await linkOrCopy(join(image, layer.file), target);
+    else {
+      await checkStored(image, layer);
+      const from = join(image, storedName(layer));
+      await unpackFile(from, target, pool, { ...options, rawSize: layer.size, sha256: layer.sha256 });
     }
-  } finally {
-    await pool.close();
   }
 }
 

@@ -36,19 +36,15 @@ export async function packFile(
     const chunks: Chunk[] = [];
     let packedSize = 0;
     const { size } = await source.stat();
-    const read = async (index: number): Promise<Uint8Array> => {
-      const bytes = await readExactly(
-        source,
-        index * CHUNK_BYTES,
-        Math.min(CHUNK_BYTES, size - index * CHUNK_BYTES),
-      );
-      hash.update(bytes);
-      return bytes;
-    };
     await inOrder(Math.ceil(size / CHUNK_BYTES), pool.width, watch, {
       start: async (index) => {
-        const bytes = await read(index);
-        return { raw: bytes.length, done: pool.compress(bytes) };
+        const offset = index * CHUNK_BYTES;
+        const raw = Math.min(CHUNK_BYTES, size - offset);
+        const room = pool.room();
+        const bytes = room.source.subarray(0, raw);
+        await readExactly(source, offset, bytes);
+        hash.update(bytes);
+        return { raw, done: room.compress(raw) };
       },
       finish: async ({ raw, done }) => {
         const bytes = await done;
@@ -86,7 +82,9 @@ export async function unpackFile(
         const { packed = 0, raw = 0 } = chunks[index] ?? {};
         const at = offset;
         offset += packed;
-        return { raw, done: pool.decompress(await readExactly(source, at, packed), raw) };
+        const room = pool.room();
+        await readExactly(source, at, room.source.subarray(0, packed));
+        return { raw, done: room.decompress(packed, raw) };
       },
       finish: async ({ raw, done }) => {
         const bytes = await done;
@@ -113,9 +111,11 @@ export async function unpackFile(
 export async function chunksOf(source: FileHandle, rawSize: number): Promise<Chunk[]> {
   const { size } = await source.stat();
   if (size < FOOTER_BYTES) throw new StoreError('ERR_FORKPOINT_CODEC', 'the packed file is cut short');
-  const length = seekTableBytes(await readExactly(source, size - FOOTER_BYTES, FOOTER_BYTES));
+  const footer = await readExactly(source, size - FOOTER_BYTES, new Uint8Array(FOOTER_BYTES));
+  const length = seekTableBytes(footer);
   if (length > size) throw new StoreError('ERR_FORKPOINT_CODEC', 'the packed file is cut short');
-  return decodeSeekTable(await readExactly(source, size - length, length), size, rawSize);
+  const table = await readExactly(source, size - length, new Uint8Array(length));
+  return decodeSeekTable(table, size, rawSize);
 }
 
 async function openPair(from: string, to: string): Promise<[FileHandle, FileHandle]> {
@@ -157,10 +157,9 @@ async function inOrder<T extends { readonly done: Promise<unknown> }>(
   }
 }
 
-async function readExactly(source: FileHandle, offset: number, length: number): Promise<Uint8Array> {
-  const bytes = new Uint8Array(length);
-  for (let done = 0; done < length;) {
-    const { bytesRead } = await source.read(bytes, done, length - done, offset + done);
+async function readExactly(source: FileHandle, offset: number, bytes: Uint8Array): Promise<Uint8Array> {
+  for (let done = 0; done < bytes.length;) {
+    const { bytesRead } = await source.read(bytes, done, bytes.length - done, offset + done);
     if (bytesRead === 0)
       throw new StoreError('ERR_FORKPOINT_CODEC', 'the file became shorter while it was read');
     done += bytesRead;

@@ -108,12 +108,8 @@ async function putCopies(
       continue;
     }
     const pool = openCodecPool(options.addon, Math.ceil(layer.size / CHUNK_BYTES));
-    try {
-      const { packedSize } = await packFile(path, target, pool, options);
-      changed.set(layer.file, { ...layer, storedSize: packedSize });
-    } finally {
-      await pool.close();
-    }
+    const { packedSize } = await packFile(path, target, pool, options);
+    changed.set(layer.file, { ...layer, storedSize: packedSize });
   }
   return manifest.layers.map((layer) => changed.get(layer.file) ?? layer);
 }

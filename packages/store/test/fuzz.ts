@@ -15,7 +15,7 @@ import { decodeSeekTable, encodeSeekTable } from '../src/seek-table.ts';
 /** What is fuzzed: bytes that are right, and who reads them. */
 interface Target {
   readonly bytes: Uint8Array;
-  readonly read: (bytes: Uint8Array) => void;
+  readonly read: (bytes: Uint8Array) => Promise<void> | void;
 }
 
 /** A reader that needs this long for a few kilobytes hangs. */
@@ -24,7 +24,7 @@ const LONGEST_MS = 2000;
 const LARGEST_BYTES = 512 << 20;
 
 /** Returns the readers of the store's own formats, each with a file as it is written. `addon` is the codec's. */
-export function fuzzTargets(addon: string): Readonly<Record<string, Target>> {
+export async function fuzzTargets(addon: string): Promise<Readonly<Record<string, Target>>> {
   const codec = loadCodec(addon);
   const text = new TextEncoder();
   const plan = restorePlanOf(sample, {
@@ -60,17 +60,17 @@ export function fuzzTargets(addon: string): Readonly<Record<string, Target>> {
       read: (bytes) => void decodeSeekTable(bytes, table.length + 150, (1 << 20) + 4096),
     },
     codec: {
-      bytes: codec.compress(content, 1),
-      read: (bytes) => void codec.decompress(bytes, content.length),
+      bytes: await codec.compress(content, 1),
+      read: async (bytes) => void (await codec.decompress(bytes, content.length)),
     },
   };
 }
 
 /** Feeds mutations to a reader for some time. Throws when it throws anything but our errors, takes too long or too much memory; the error names seed and input. */
-export function fuzzTarget(
+export async function fuzzTarget(
   { bytes, read }: Target,
   { seed, seconds }: { readonly seed: number; readonly seconds: number },
-): { runs: number; refused: number } {
+): Promise<{ runs: number; refused: number }> {
   const random = generator(seed);
   const end = performance.now() + seconds * 1000;
   let [runs, refused] = [0, 0];
@@ -80,7 +80,7 @@ export function fuzzTarget(
     const before = process.memoryUsage().rss;
     runs++;
     try {
-      read(input);
+      await read(input);
     } catch (error) {
       const isOurs =
         error instanceof ManifestError ||
