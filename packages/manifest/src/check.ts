@@ -83,14 +83,17 @@ export type Shape<F extends Fields> = { readonly [K in keyof F]: Checked<F[K]> }
 
 /** Returns a check for an object with these own fields; other fields are dropped. */
 export function object<F extends Fields>(fields: F): Check<Shape<F>> {
+  const checks = Object.entries(fields);
   return (value, where) => {
     const source = plainObject(value, where);
     const prefix = where === '' ? '' : `${where}.`;
-    const entries = Object.entries(fields).map(([name, check]) => {
+    // A loop: an index of a thousand images has some twenty thousand fields.
+    const result: Record<string, unknown> = {};
+    for (const [name, check] of checks) {
       if (!Object.hasOwn(source, name)) return refuse(`${prefix}${name}`, 'is missing');
-      return [name, check(source[name], `${prefix}${name}`)];
-    });
-    return Object.fromEntries(entries) as Shape<F>;
+      result[name] = check(source[name], `${prefix}${name}`);
+    }
+    return result as Shape<F>;
   };
 }
 
