@@ -4,7 +4,7 @@ import { lstat, readdir } from 'node:fs/promises';
 import { join } from 'node:path';
 import type { Manifest } from '@forkpoint/manifest';
 import { errnoOf, reasonOf, StoreError } from './error.ts';
-import { MANIFEST_FILE, readManifest, stateOfPlace, tornReason } from './images.ts';
+import { readManifest, stateOfPlace, tornReason } from './images.ts';
 
 /** A file of an image, as the disk has it. `key` is the same for all names of one file. */
 export interface StoredFile {
