@@ -1,5 +1,6 @@
-// The live page of `forkpoint serve` in a real browser: what it shows, its keys, light and dark. Usage: npm run page [-- --out DIR]
-// Needs Debian's chromium, or CHROMIUM as the path of one; pictures of the page go to DIR.
+// The live page of `forkpoint serve` in a real browser: what it shows, its keys, light and dark. Usage: npm run page [-- --out DIR] [--at HOST:PORT]
+// By CHROMIUM, a browser on PATH, or Debian's, which is fetched then; pictures of the page go to DIR. The server is one of its own with two workers, or the
+// one whose page is at HOST:PORT, as a test has it.
 import { spawn, spawnSync } from 'node:child_process';
 import { mkdirSync, mkdtempSync, rmSync, writeFileSync } from 'node:fs';
 import { tmpdir } from 'node:os';
@@ -13,7 +14,7 @@ const root = fileURLToPath(new URL('..', import.meta.url));
 const node = join(root, 'node_modules/node24/bin/node');
 const LIMIT_MS = 60_000;
 const { values } = parseArgs({
-  options: { out: { type: 'string', default: join(tmpdir(), 'forkpoint-page') } },
+  options: { out: { type: 'string', default: join(tmpdir(), 'forkpoint-page') }, at: { type: 'string' } },
 });
 
 // Node.js 20 has no WebSocket, by which a browser is driven.
@@ -164,47 +165,34 @@ async function look({ page, evaluate, complaints }) {
   check(`the browser complains of nothing ${complaints.join()}`, complaints.length === 0);
 }
 
-const scratch = mkdtempSync(join(tmpdir(), 'fp-page-'));
-mkdirSync(values.out, { recursive: true });
-try {
+/** Serves with two workers, who have answered; returns the server, and where its page is. */
+async function serveBoth(scratch) {
   const [port, admin] = [await freePort(), await freePort()];
   const env = { ...process.env, FORKPOINT_HOME: dataDirectory(), PORT: String(port) };
   const program = join(root, 'packages/testkit/src/programs/serving.cjs');
-  const serve = [
-    'serve',
-    '--no-keep',
-    '--workers',
-    '2',
-    '--refork',
-    'off',
-    '--admin',
-    String(admin),
-    '--',
-    node,
-    program,
-  ];
-  const server = await start(
-    [join(root, 'bin/forkpoint'), ...serve],
-    { env, cwd: scratch },
-    /2 workers serve/,
-  );
+  const options = ['--no-keep', '--workers', '2', '--refork', 'off', '--admin', String(admin)];
+  const serve = [join(root, 'bin/forkpoint'), 'serve', ...options, '--', node, program];
+  const { child } = await start(serve, { env, cwd: scratch }, /2 workers serve/);
   for (let time = 0; time < 50; time++) await (await fetch(`http://127.0.0.1:${port}/`)).text();
-  const flags = [
-    '--headless=new',
-    '--no-sandbox',
-    '--disable-gpu',
-    '--remote-debugging-port=0',
-    `--user-data-dir=${join(scratch, 'browser')}`,
-  ];
-  const browser = await start(
-    [process.env.CHROMIUM ?? 'chromium', ...flags],
-    { env: process.env },
-    /DevTools listening on (ws:\S+)/,
-  );
-  const opened = await openPage(browser.match[1], `http://127.0.0.1:${admin}/`);
+  return { child, at: `127.0.0.1:${admin}` };
+}
+
+// Without what would look for updates and ask others.
+const FLAGS = [
+  ...['--headless=new', '--no-sandbox', '--disable-gpu', '--remote-debugging-port=0', '--no-first-run'],
+  ...['--disable-background-networking', '--disable-component-update', '--disable-sync'],
+];
+const scratch = mkdtempSync(join(tmpdir(), 'fp-page-'));
+mkdirSync(values.out, { recursive: true });
+try {
+  const server = values.at === undefined ? await serveBoth(scratch) : { at: values.at };
+  const { findBrowser } = await import('./lib/browser.ts');
+  const argv = [await findBrowser(), ...FLAGS, `--user-data-dir=${join(scratch, 'browser')}`];
+  const browser = await start(argv, { env: process.env }, /DevTools listening on (ws:\S+)/);
+  const opened = await openPage(browser.match[1], `http://${server.at}/`);
   await look(opened);
   opened.close();
-  server.child.kill('SIGTERM');
+  server.child?.kill('SIGTERM');
 } finally {
   rmSync(scratch, { recursive: true, force: true, maxRetries: 5, retryDelay: 200 });
 }

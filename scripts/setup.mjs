@@ -18,7 +18,7 @@ const RUNTIMES = [20, 22, 24, 26];
 /**
  * Makes a checkout ready; a second call does nothing, needs no network and takes a fraction of a second. Says on stderr
  * what it does. On failure it says why and what to do, and ends this process with exit code 1.
- * With `runtimes`, it also installs the other Nodes under test, the libraries and servers of the adapters' tests, and makes sure that each Node can be started; with `languages`
+ * With `runtimes`, it also installs the other Nodes under test, the libraries and servers of the adapters' tests, a browser unless there is one, and makes sure that each Node can be started; with `languages`
  * Python, Ruby, a JDK and JRuby.
  * @param {{ runtimes?: boolean, languages?: boolean }} options
  */
@@ -29,7 +29,7 @@ export async function setup({ runtimes = false, languages = false } = {}) {
       await installPackages();
       await buildBundles();
       await prepareEngine();
-      if (runtimes) await Promise.all([prepareRuntimes(), prepareServers()]);
+      if (runtimes) await Promise.all([prepareRuntimes(), prepareServers().then(prepareBrowser)]);
       if (languages) await prepareLanguages();
     });
   } catch (error) {
@@ -195,6 +195,10 @@ async function prepareLanguages() {
 
 async function prepareServers() {
   await byScript('servers');
+}
+
+async function prepareBrowser() {
+  await byScript('browser');
 }
 
 /** By a script of its own, which needs the engine's way to fetch Debian packages, in TypeScript. */

@@ -1,12 +1,13 @@
 import assert from 'node:assert/strict';
-import { existsSync, readFileSync } from 'node:fs';
+import { execFileSync } from 'node:child_process';
+import { existsSync, readFileSync, statSync } from 'node:fs';
 import { get } from 'node:http';
 import { connect } from 'node:http2';
 import { get as getSecurely } from 'node:https';
 import { createServer } from 'node:net';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually, fetchText, nodeBinary, programPath } from '@forkpoint/testkit';
+import { createPerson, eventually, fetchText, nodeBinary, programPath, Running } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { command, write } from './pods.ts';
 import { freePort, Load, serve, statusOf } from './serving.ts';
@@ -54,6 +55,12 @@ async function probe(port: number, path: string, headers = {}): Promise<{ status
     });
     asked.once('error', reject);
   });
+}
+
+/** How large the heap of a Node.js with these options may become, in bytes: it grows with the young generation. */
+function heapLimit(...options: readonly string[]): number {
+  const code = 'v8.getHeapStatistics().heap_size_limit';
+  return Number(execFileSync(nodeBinary(24), [...options, '-p', code], { encoding: 'utf8' }));
 }
 
 // What a service manager does: opens the socket, and writes down what it is told.
@@ -122,7 +129,7 @@ describe('operating forkpoint serve', () => {
     assert.equal((await running.stop('SIGTERM')).code, 0);
   });
 
-  test('tells a service manager how it is, listens at the socket that it was given, and shows pages and metrics to operators', async () => {
+  test('tells a service manager how it is, listens at the socket that it was given, and shows a page in a real browser and metrics to operators', async () => {
     const [port, own, admin] = [await freePort(), await freePort(), await freePort()];
     const notify = join(person.scratch, 'notify');
     const manager = write(person, 'manager.pl', MANAGER);
@@ -166,6 +173,20 @@ describe('operating forkpoint serve', () => {
     assert.equal((await probe(admin, '/', { host: 'evil.example' })).status, 421);
     assert.equal((await probe(admin, '/status', { host: `127.0.0.1:${admin}` })).status, 200);
 
+    // The page itself, in a browser: workers, forks as a tree, keys, light and dark, a narrow screen.
+    const pictures = join(person.scratch, 'pictures');
+    const script = join(command, '../../scripts/page.mjs');
+    const looked = new Running([nodeBinary(24), script, '--at', `127.0.0.1:${admin}`, '--out', pictures], {
+      cwd: person.scratch,
+      env: process.env,
+      timeoutMs: 120_000,
+    });
+    const { code, stdout, stderr } = await looked.end();
+    assert.equal(code, 0, stdout + stderr);
+    assert.equal([...stdout.matchAll(/^ok {4}/gm)].length, 12, stdout);
+    for (const scheme of ['light', 'dark'])
+      assert.ok(statSync(join(pictures, `serve-${scheme}.png`)).size > 10_000);
+
     // The title is cut to the length of the command line, so that what counts stands first.
     const { workers } = await statusOf(person);
     await eventually(() => {
@@ -197,6 +218,7 @@ export default {
   log: 'prefix',
   timeoutMs: 2000,
   hardTimeoutMs: 5000,
+  youngGeneration: 2,
   afterMonitorReady(server) { server.log('hook: monitor'); },
   afterMoldFork(server, { generation, requests }) { server.log(\`hook: mold \${generation} \${requests}\`); },
   async afterWorkerFork(server, { number, generation }) { await 0; server.log(\`hook: fork \${number} \${generation}\`); },
@@ -213,6 +235,7 @@ export default {
       'slow.cjs',
       `const { extendRequest } = require(${JSON.stringify(join(command, '../../packages/forkpoint/dist/index.cjs'))});
 require('node:http').createServer((request, response) => {
+  if (request.url === '/limit') return response.end(String(require('node:v8').getHeapStatistics().heap_size_limit));
   if (request.url === '/granted') console.log('granted', extendRequest(request, 60000));
   const ms = request.url === '/granted' ? 2500 : request.url === '/slow' ? 3000 : request.url === '/never' ? 9e6 : 0;
   setTimeout(() => response.end('done'), ms);
@@ -228,10 +251,11 @@ require('node:http').createServer((request, response) => {
     assert.match(running.stderr, /^worker 0: hook: fork 0 1$/m);
     assert.equal(await fetchText(port, '/told'), 'done');
     await running.output(/^worker 0: hook: complete$/m);
+    assert.equal(Number(await fetchText(port, '/limit')), heapLimit('--max-semi-space-size=2'));
+    assert.notEqual(heapLimit('--max-semi-space-size=2'), heapLimit());
     assert.equal(await fetchText(port, '/granted'), 'done');
     assert.match(running.stdout, /^\[w0 g1\] granted true$/m);
     assert.doesNotMatch(running.stderr, /has a request of/);
-    await fetchText(port, '/');
     await running.output(/^worker 0: hook: mold 1 3$/m, 60_000);
     await running.output(/^worker 0: hook: exit 3$/m, 60_000);
     assert.equal(await fetchText(port, '/slow'), 'done');

@@ -22,3 +22,20 @@ export function withPreload(preload: string | undefined, library: string): strin
 export function isPreloadable(path: string): boolean {
   return !/[:\s$]/.test(path);
 }
+
+/** Options by which somebody decides about the size of V8's young generation, in either spelling. */
+const YOUNG = /--[a-z_-]*(?:semi[_-]space|heap[_-]size|for[_-]size|lite[_-]mode)/;
+
+/**
+ * Returns NODE_OPTIONS with a limit for each half of V8's young generation in MiB, behind the user's own options; undefined when
+ * the options or the command say something of it themselves, so that nothing is to be changed.
+ */
+export function withYoungLimit(
+  options: string | undefined,
+  command: readonly string[],
+  mebibytes: number,
+): string | undefined {
+  const own = options ?? '';
+  if ([own, ...command].some((text) => YOUNG.test(text))) return undefined;
+  return `${own} --max-semi-space-size=${mebibytes}`.trimStart();
+}

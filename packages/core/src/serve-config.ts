@@ -41,6 +41,11 @@ export interface ServeConfig {
   readonly reforkWhenWarmMs?: number;
   readonly memoryLimit?: number | string;
   readonly diskLimit?: number | string;
+  /**
+   * To how many MiB each half of V8's young generation may grow: 1, 2, 4, 8, 16, 32 or 64; 4 unless given, and nothing is changed when it is
+   * false, or when the program's command or NODE_OPTIONS have such a size themselves.
+   */
+  readonly youngGeneration?: number | false;
   /** Image that workers start from; whether one is kept for the next start. */
   readonly from?: string;
   readonly keep?: boolean;

@@ -35,7 +35,17 @@ function compiled(): Buffer | undefined {
   }
 }
 
+/** Node.js warns its users of an experiment that is ours: the bundle imports what users have written, such as a configuration. */
+function keepQuiet(): void {
+  const tell = process.emitWarning.bind(process) as (...words: unknown[]) => void;
+  const filtered = (...words: unknown[]): void => {
+    if (!String(words[0]).startsWith('vm.USE_MAIN_CONTEXT_DEFAULT_LOADER')) tell(...words);
+  };
+  process.emitWarning = filtered;
+}
+
 function start(): void {
+  keepQuiet();
   const { FORKPOINT_MAKE_CODE: wanted } = process.env;
   delete process.env['FORKPOINT_MAKE_CODE'];
   const script = new Script(Module.wrap(readFileSync(file, 'utf8')), {

@@ -20,6 +20,7 @@ describe('forkpoint.config', () => {
       }),
       { workers: 4, refork: [50, 100], memoryLimit: 300e6, diskLimit: 5e9, timeoutMs: 1000 },
     );
+    assert.deepEqual(settings({ youngGeneration: false }), { youngGeneration: false });
     assert.deepEqual(settings({ refork: 'off', workers: undefined }), { refork: [] });
     // What TypeScript makes of it for CommonJS.
     assert.deepEqual(parseConfig({ default: { default: { workers: 2 } } }, FILE).settings, { workers: 2 });
@@ -42,6 +43,7 @@ describe('forkpoint.config', () => {
     [{ default: { refork: [5, 'x'] } }, /`refork` cannot be \[5,"x"\]: it is a list of numbers/],
     [{ default: { memoryLimit: 'much' } }, /`memoryLimit` cannot be "much": it is a number of bytes/],
     [{ default: { afterWorkerFork: 3 } }, /`afterWorkerFork` cannot be 3: it is a function/],
+    [{ default: { youngGeneration: 5 } }, /`youngGeneration` cannot be 5: it is 1, 2, 4, .* or false/],
     [{ default: { log: 'yes' } }, /`log` cannot be "yes": it is 'plain', 'prefix' or 'json'/],
     [{ default: { timeoutMs: 9, hardTimeoutMs: 8 } }, /`hardTimeoutMs` has to be longer than `timeoutMs`/],
   ];

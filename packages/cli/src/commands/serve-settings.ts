@@ -10,6 +10,8 @@ import { CliError } from '../error.ts';
 
 const NAMES = ['ts', 'mts', 'mjs', 'js', 'cjs'].map((extension) => `forkpoint.config.${extension}`);
 const WORKERS_MAX = 256;
+/** A worker shares none of it: with V8's 16 MiB eight workers of the benchmark held 440 MB, with 4 MiB 290, at the same processor time (bench/NOTES.md). */
+const YOUNG_MEBIBYTES = 4;
 
 /** What `forkpoint serve` may be told on the command line. */
 export interface ServeFlags {
@@ -35,6 +37,8 @@ export interface ServeSettings {
   readonly admin: PlaceToListen | null;
   readonly logMode: LogMode;
   readonly policy: ReforkPolicy;
+  /** MiB for each half of V8's young generation; null for V8's own limit. */
+  readonly youngMebibytes: number | null;
 }
 
 /** Reads the configuration file, if there is one. Throws a CliError that names it when it cannot be loaded, and ERR_FORKPOINT_CONFIG. */
@@ -55,6 +59,7 @@ export async function readSettings(cli: Cli, flags: ServeFlags): Promise<ServeSe
     admin: flags.admin ?? (admin === undefined ? null : adminOf(config ?? '', admin)),
     logMode: flags.log ?? settings.log ?? 'plain',
     policy: policyOf(flags, settings),
+    youngMebibytes: settings.youngGeneration === false ? null : (settings.youngGeneration ?? YOUNG_MEBIBYTES),
   };
 }
 

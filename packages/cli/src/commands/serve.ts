@@ -12,6 +12,7 @@ import { packageFiles } from '../context.ts';
 import type { Cli } from '../context.ts';
 import { usageError } from '../error.ts';
 import { sizeBytes } from '../options.ts';
+import { withYoungLimit } from '../node-options.ts';
 import { adaptRequest, prepareRun } from '../prepare-run.ts';
 import type { Finish } from '../program.ts';
 import { addServeOrders } from './serve-orders.ts';
@@ -85,7 +86,10 @@ function optionsOf(cli: Cli, program: Program, settings: ServeSettings): ServeOp
   const env = Object.fromEntries(
     Object.entries(cli.env).filter(([name]) => !SERVICE_VARIABLES.some((one) => one === name)),
   );
-  const programs = { ...cli, env };
+  const { youngMebibytes } = settings;
+  const options =
+    youngMebibytes === null ? undefined : withYoungLimit(env['NODE_OPTIONS'], command, youngMebibytes);
+  const programs = { ...cli, env: options === undefined ? env : { ...env, NODE_OPTIONS: options } };
   return {
     ...program,
     config: settings.config,

@@ -11,6 +11,7 @@ export interface Settings {
   readonly reforkWhenWarmMs?: number;
   readonly memoryLimit?: number;
   readonly diskLimit?: number;
+  readonly youngGeneration?: number | false;
   readonly from?: string;
   readonly keep?: boolean;
   readonly admin?: string;
@@ -51,8 +52,15 @@ const ELSEWHERE: Readonly<Record<string, string>> = {
 
 type Reader<T> = (value: unknown) => T;
 
+const YOUNG_SIZES = [1, 2, 4, 8, 16, 32, 64] as const;
 const DAY_MS = 86_400_000;
 const SIZES: Readonly<Record<string, number>> = { '': 1, B: 1, KB: 1e3, MB: 1e6, GB: 1e9 };
+
+/** V8 counts it in MiB and takes powers of two. */
+const young: Reader<number | false> = (value) => {
+  if (value === false || YOUNG_SIZES.some((one) => one === value)) return value as number | false;
+  throw new TypeError(`it is ${YOUNG_SIZES.join(', ')} or false`);
+};
 
 const text: Reader<string> = (value) => {
   if (typeof value === 'string' && value !== '' && value.length < 4096) return value;
@@ -107,6 +115,7 @@ const READERS = {
   reforkWhenWarmMs: time,
   memoryLimit: size,
   diskLimit: size,
+  youngGeneration: young,
   from: text,
   keep: truth,
   admin: text,
