@@ -267,9 +267,11 @@ void nursery_reap(pid_t pid) {
 }
 
 // A pid 1 that was killed could not clean up behind itself: what was being made for children, and the control directory with
-// page files, FIFOs and sockets. Nobody of its pod writes there any more once it is gone (pid_namespaces(7)).
+// page files, FIFOs and sockets; the image of a child, which was made for it alone. Nobody of its pod writes there any more once it is
+// gone (pid_namespaces(7)).
 static void clear_after(const struct run *run, pid_t inner) {
-  static const char *const parts[] = {"/forks", "/ctl"};
+  static const char *const parts[] = {"/forks", "/ctl", "/image"};
+  size_t count = sizeof parts / sizeof *parts - (run->is_child ? 0 : 1);
   size_t length;
   char *state = join(run->dir, "/state", NULL), *text = read_file(state, 256, &length);
   int was_killed = text != NULL && strncmp(text, "running", 7) == 0;
@@ -278,7 +280,7 @@ static void clear_after(const struct run *run, pid_t inner) {
   if (!was_killed) return;
   struct pollfd gone = {(int)syscall(SYS_pidfd_open, inner, 0), POLLIN, 0};
   if (gone.fd >= 0 && poll(&gone, 1, REACH_MS) >= 0) close(gone.fd);
-  for (size_t i = 0; i < sizeof parts / sizeof *parts; i++) {
+  for (size_t i = 0; i < count; i++) {
     char *path = join(run->dir, parts[i], NULL);
     remove_tree(path);
     free(path);

@@ -245,8 +245,10 @@ static void end_pod(void) {
   int code = farewell();
   // Here, because this process outlives every other one of the pod.
   if (pod.orphaned) remove_stillborn();
-  char *control = join(pod.run->dir, "/ctl", NULL);
-  remove_tree(pod.unrecorded || (pod.run->is_child && !pod.run->survives) ? pod.run->dir : control);
+  if (pod.unrecorded || (pod.run->is_child && !pod.run->survives)) remove_tree(pod.run->dir);
+  // A detached child leaves its record and its log; its image was made for it alone.
+  if (pod.run->is_child) remove_tree(join(pod.run->dir, "/image", NULL));
+  remove_tree(join(pod.run->dir, "/ctl", NULL));
   _exit(code);
 }
 

@@ -21,6 +21,7 @@ export const CALLERS = ['criu', 'worker', 'launcher'] as const;
 export type Caller = (typeof CALLERS)[number];
 
 const COMPILE_MS = 60_000;
+const WALK_MS = 3_600_000;
 
 export class FaultyEngine {
   readonly #person: Person;
@@ -68,6 +69,8 @@ export class FaultyEngine {
   /** Starts the command. */
   forkpoint(...words: string[]): Running {
     const running = this.#person.forkpoint(words, {
+      // One that runs a program is there for as long as its walk.
+      timeoutMs: WALK_MS,
       // Operations are counted from the start of a worker: each request has one of its own.
       env: { FORKPOINT_NODE: nodeBinary(24), FORKPOINT_SPARE_MS: '0' },
     });

@@ -1,5 +1,5 @@
 import assert from 'node:assert/strict';
-import { readdirSync } from 'node:fs';
+import { existsSync, readdirSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText, nodeBinary } from '@forkpoint/testkit';
@@ -60,8 +60,14 @@ describe('forkpoint fork', () => {
     const ids = children.map((child) => child.id);
     assert.deepEqual(new Set((await living(person)).map((run) => run.id)), new Set([id, ...ids]));
     const launchers = ids.map((child) => launcherOf(person, child));
-    for (const launcher of launchers) process.kill(launcher, 'SIGKILL');
+    process.kill(launchers[0] ?? 0, 'SIGKILL');
+    await person.finish(['kill', ids[1] ?? '']);
     await gone(launchers, 'the children');
+    const images = ids.map((child) => join(person.home, 'runs', child, 'image'));
+    await eventually(
+      () => (images.some((path) => existsSync(path)) ? undefined : true),
+      'no image of an ended child',
+    );
     await answering(1);
   });
 

@@ -24,6 +24,8 @@ export interface Point {
 export type Came = 'struck' | 'absent' | 'nobody';
 
 const LIMIT_MS = 60_000;
+/** How much of a log stands in an error, in characters. */
+const TOLD_MAX = 2000;
 
 export class ForkWalk {
   readonly person: Person = createPerson();
@@ -46,7 +48,11 @@ export class ForkWalk {
     const hasAnswered = (): boolean => this.#said(ANSWER).length > answers;
     // What children do at last comes behind the answer.
     const isOver = (): boolean => hasAnswered() && !this.#isBusy(inner);
-    await eventually(() => this.#engine.isStruck || isOver() || undefined, `${caller} at ${at}`, LIMIT_MS);
+    try {
+      await eventually(() => this.#engine.isStruck || isOver() || undefined, `${caller} at ${at}`, LIMIT_MS);
+    } catch (cause) {
+      throw new Error(this.#situation(), { cause });
+    }
     let came: Came = 'absent';
     if (this.#engine.isStruck) {
       this.what = this.#engine.what;
@@ -111,6 +117,14 @@ export class ForkWalk {
       () => (leftIn(this.person.home, this.#parents, this.#run).length === 0 ? true : undefined),
       this.#leftovers(),
     );
+  }
+
+  /** What somebody has to know who looks for the reason of a fork that hangs. */
+  #situation(): string {
+    const log = join(this.person.home, 'runs', this.#run, 'launcher.log');
+    const processes = processesOf(this.person.home).map((pid) => `${pid} ${commandOf(pid)}`);
+    const said = existsSync(log) ? readFileSync(log, 'utf8').slice(-TOLD_MAX) : '';
+    return [this.#running?.stdout.slice(-TOLD_MAX), said, ...processes].join('\n');
   }
 
   async #living(): Promise<string[]> {

@@ -71,7 +71,7 @@ async function halfMade(directory: string, runs: string, nowMs: number): Promise
   return found;
 }
 
-/** Control directories of runs that have ended, with what page files and FIFOs are in them, temporary images of their forks, and directories of runs that never ran. */
+/** Control directories of runs that have ended, with what page files and FIFOs are in them, temporary images of their forks and of themselves, and directories of runs that never ran. */
 async function endedRuns(runs: string, { runs: known, nowMs }: Surrounding): Promise<Rubbish[]> {
   const found: Rubbish[] = [];
   for (const run of known.filter(({ isAlive }) => !isAlive)) {
@@ -80,6 +80,7 @@ async function endedRuns(runs: string, { runs: known, nowMs }: Surrounding): Pro
     for (const [kind, part] of [
       ['run', 'ctl'],
       ['fork', 'forks'],
+      ['fork', 'image'],
     ] as const) {
       const path = join(run.dir, part);
       if ((await namesIn(path)).length === 0) continue;
