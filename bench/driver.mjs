@@ -3,7 +3,8 @@
 
 /**
  * Measures every variant once per round, in an order that moves on by one each round, so that a change of the machine's
- * load meets all variants alike. One more round before the first is not counted.
+ * load meets all variants alike. One more round before the first is not counted; for one or two rounds there is none,
+ * because they only try the benchmark.
  * @param {Record<string, (round: number) => Promise<Record<string, number>>>} variants
  * @param {number} rounds
  * @param {(text: string) => void} progress
@@ -12,7 +13,7 @@
 export async function interleave(variants, rounds, progress = () => undefined) {
   const names = Object.keys(variants);
   const samples = Object.fromEntries(names.map((name) => [name, []]));
-  for (let round = -1; round < rounds; round++) {
+  for (let round = rounds > 2 ? -1 : 0; round < rounds; round++) {
     progress(round < 0 ? 'one round that does not count' : `round ${round + 1} of ${rounds}`);
     for (let i = 0; i < names.length; i++) {
       const name = names[(i + round + names.length) % names.length];
