@@ -43,7 +43,8 @@ export async function findMirrors(
   // Without --no-release-info apt is silent about sources whose lists were never fetched, as in a fresh container. With it
   // apt does not know origins: hence both.
   const targets: IndexTarget[] = [];
-  for (const extra of [[], ['--no-release-info']]) {
+  // The second answer is in the sources alone, and apt would read all lists first.
+  for (const extra of [[], ['--no-release-info', '-o', 'Dir::State::Lists=/nonexistent']]) {
     const argv = ['apt-get', 'indextargets', ...extra, '--format', FORMAT, 'Created-By: Packages'];
     const result = await runCommand(argv, { env: { ...env, LC_ALL: 'C' }, signal });
     if (result.exitCode === 127) {
