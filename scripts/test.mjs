@@ -29,8 +29,8 @@ function finish(argv, { env, isQuiet }) {
   });
 }
 
-/** Runs a set of test files and adds up their figures. */
-async function run(name, patterns, { env = {}, flags = [], isQuiet = false } = {}) {
+/** Runs a set of test files and adds up their figures; with `pool`, so many at a time, the longest first. */
+async function run(name, patterns, { env = {}, flags = [], pool, isQuiet = false } = {}) {
   if (!isQuiet) console.log(`\n# ${name}`);
   const directory = mkdtempSync(join(tmpdir(), 'fp-report-'));
   const report = join(directory, 'report.tap');
@@ -40,7 +40,11 @@ async function run(name, patterns, { env = {}, flags = [], isQuiet = false } = {
     '--test-reporter=tap',
     `--test-reporter-destination=${report}`,
   ];
-  const { status, output } = await finish([node, '--test', ...reporters, ...flags, ...patterns], {
+  const runner =
+    pool === undefined
+      ? ['--test', ...reporters, ...flags, ...patterns]
+      : [...flags, join(root, 'scripts/lib/run-tests.mjs'), String(pool), report, ...patterns];
+  const { status, output } = await finish([node, ...runner], {
     env: { ...process.env, NODE_OPTIONS: '', ...env },
     isQuiet,
   });
@@ -61,8 +65,7 @@ async function check() {
     isQuiet: true,
   });
   console.log(`\n# checks\n${output.trimEnd()}`);
-  if (status === 0) passed++;
-  else failed++;
+  return status === 0;
 }
 
 /** Unit tests: neither root nor CRIU. Pure packages share one process; the rest start processes and have one each. */
@@ -93,27 +96,25 @@ async function unitTests() {
   console.log(`unit tests took ${((performance.now() - started) / 1000).toFixed(1)} s`);
 }
 
-/** Real programs and the real engine. Three at a time: each waits more than it computes, and the machine is small. */
-async function engineTests() {
-  const { engine, remove } = lendEngine();
-  // Walks through hundreds of cases, what compiles C and what starts many processes need no engine, but more time than
-  // unit tests have.
-  const patterns = files.length > 0 ? files : ['test/engine/*.test.ts', 'packages/*/test/walks/*.test.ts'];
-  await run('engine tests', patterns, {
-    env: { FORKPOINT_TEST_ENGINE: engine },
-    // A test that hangs is ended and named, long before anybody loses patience.
-    flags: ['--test-concurrency=3', '--test-timeout=600000'],
-  });
-  remove();
-}
+/** Walks through hundreds of cases, what compiles C and what starts many processes need no engine, but more time than unit tests have. */
+const ENGINE = ['test/engine/*.test.ts', 'packages/*/test/walks/*.test.ts'];
+/** Runtimes that are heavy to fetch and slow to start. */
+const LANGUAGES = ['test/languages/*.test.ts'];
 
-/** The second stage: runtimes that are heavy to fetch and slow to start. */
-async function languageTests() {
+/**
+ * Real programs and the real engine. Four at a time: each waits for a third of its time, and the machine is small. Languages are among
+ * them, so that no lane stands idle at the end of one set.
+ */
+async function engineTests(name, patterns) {
   const { engine, remove } = lendEngine();
-  await run('language tests', files.length > 0 ? files : ['test/languages/*.test.ts'], {
+  // A test that hangs is ended and named, long before anybody loses patience.
+  const flags = ['--test-timeout=600000', `--import=${join(root, 'scripts/lib/compile-cache.mjs')}`];
+  const began = performance.now();
+  await run(name, files.length > 0 ? files : patterns, {
     env: { FORKPOINT_TEST_ENGINE: engine },
-    flags: ['--test-concurrency=2'],
+    ...(files.length > 0 ? { flags: [...flags, '--test-concurrency=3'] } : { flags, pool: 4 }),
   });
+  console.log(`${name} took ${((performance.now() - began) / 1000).toFixed(1)} s`);
   remove();
 }
 
@@ -126,30 +127,35 @@ async function fuzz() {
   else failed++;
 }
 
-/** What the next stage needs is fetched, unpacked and built while the one before runs. */
-async function everything() {
-  const runtimes = setup({ runtimes: true });
-  const languages = runtimes.then(() => setup({ languages: true }));
-  await check();
+/** What is needed later is fetched, unpacked and built beside what needs it not. */
+async function everything(checks) {
+  const prepared = setup({ runtimes: true, languages: true });
+  if (await checks) passed++;
+  else failed++;
   await unitTests();
-  await runtimes;
-  await Promise.all([engineTests(), fuzz()]);
-  await languages;
-  await languageTests();
+  await prepared;
+  await Promise.all([engineTests('engine and language tests', [...ENGINE, ...LANGUAGES]), fuzz()]);
+}
+
+/** The checks, beside the set-up; when this checkout is shown by a process around this one, that one has made them. */
+function startChecks() {
+  const { FORKPOINT_TEST_CHECKED: told } = process.env;
+  delete process.env.FORKPOINT_TEST_CHECKED;
+  return told === undefined ? check() : Promise.resolve(told === 'true');
 }
 
 const isWhole = part === 'all';
+await setup();
+const checks = isWhole ? startChecks() : undefined;
 // What is prepared for a checkout that is shown elsewhere has to be prepared before: it notes where it lies.
-const isAhead = !isWhole || !isSeen();
-await setup({
-  runtimes: isAhead && part !== 'unit',
-  languages: isAhead && (isWhole || part === 'languages'),
-});
+if (!isWhole || !isSeen())
+  await setup({ runtimes: part !== 'unit', languages: isWhole || part === 'languages' });
+if (!isSeen() && isWhole) process.env.FORKPOINT_TEST_CHECKED = String(await checks);
 showToOthers(fileURLToPath(import.meta.url));
-if (isWhole) await everything();
+if (isWhole) await everything(checks);
 if (part === 'unit') await unitTests();
-if (part === 'engine') await engineTests();
-if (part === 'languages') await languageTests();
+if (part === 'engine') await engineTests('engine tests', ENGINE);
+if (part === 'languages') await engineTests('language tests', LANGUAGES);
 for (const { name, location, error } of failures)
   console.log(`\nfailed: ${name} (${location.replace(`${root}/`, '')})\n${error}`);
 console.log(`\n${passed} passed, ${failed} failed`);

@@ -1,0 +1,1 @@
+export function longestFirst(files: string[]): string[];
