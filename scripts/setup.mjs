@@ -165,15 +165,19 @@ function systemPath() {
   return [...new Set([...given, ...usual])].join(delimiter);
 }
 
+/** Installs a set of packages that only tests use, unless it is there. Throws a SetupError when that fails. */
+export async function installSet(set, what) {
+  if (hasPackages(root, set)) return;
+  await step(`installing ${what}`, async () => {
+    await npmInstall(describePackages(root, set));
+    if (!hasPackages(root, set))
+      throw new SetupError(`${what}: not all of it is there`, `remove .forkpoint/${set} and start again`);
+  });
+}
+
 async function prepareRuntimes() {
-  for (const [set, what] of Object.entries({ runtimes: 'the runtimes under test', vitest: 'Vitest' })) {
-    if (hasPackages(root, set)) continue;
-    await step(`installing ${what}`, async () => {
-      await npmInstall(describePackages(root, set));
-      if (!hasPackages(root, set))
-        throw new SetupError(`${what}: not all of it is there`, `remove .forkpoint/${set} and start again`);
-    });
-  }
+  for (const [set, what] of Object.entries({ runtimes: 'the runtimes under test', vitest: 'Vitest' }))
+    await installSet(set, what);
   for (const major of RUNTIMES) {
     const node = nodeUnderTest(root, major);
     const { code, output } = await run([node, '--version'], {

@@ -23,6 +23,19 @@ const SETS = {
     undici: '7.30.2',
     winston: '3.19.0',
   },
+  // What `npm run frameworks` serves.
+  frameworks: {
+    '@nestjs/common': '12.5.1',
+    '@nestjs/core': '12.5.1',
+    '@nestjs/platform-express': '12.5.1',
+    express: '5.3.0',
+    fastify: '5.12.8',
+    next: '16.4.6',
+    react: '19.3.1',
+    'react-dom': '19.3.1',
+    'reflect-metadata': '0.2.2',
+    rxjs: '7.8.2',
+  },
   vitest: {
     '@testing-library/dom': '10.4.2',
     '@testing-library/react': '16.3.3',

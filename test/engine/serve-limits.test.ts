@@ -1,8 +1,24 @@
 import assert from 'node:assert/strict';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, fetchText } from '@forkpoint/testkit';
+import type { ServeStatus } from '@forkpoint/supervisor';
 import type { Person } from '@forkpoint/testkit';
+import { write } from './pods.ts';
 import { freePort, serve, statusOf } from './serving.ts';
+
+/** Returns the only worker, once it serves alone and its memory is known. */
+async function measured(person: Person): Promise<ServeStatus['workers'][number]> {
+  return await eventually(
+    async () => {
+      const { workers } = await statusOf(person);
+      const [worker] = workers;
+      const isAlone = workers.length === 1 && worker?.state === 'ready';
+      return isAlone && worker.memory.privateBytes > 0 ? worker : undefined;
+    },
+    'one worker whose memory is known',
+    30_000,
+  );
+}
 
 describe('limits of forkpoint serve', () => {
   let person: Person;
@@ -15,10 +31,7 @@ describe('limits of forkpoint serve', () => {
     const port = await freePort();
     const running = serve(person, port, ['--workers', '1', '--memory-limit', '60MB'], 'growing.cjs');
     await running.output(/^1 worker serves/m, 60_000);
-    const small = await eventually(async () => {
-      const [worker] = (await statusOf(person)).workers;
-      return worker !== undefined && worker.memory.privateBytes > 0 ? worker : undefined;
-    }, 'the first measurement');
+    const small = await measured(person);
     assert.ok(small.memory.privateBytes < 60e6, `${small.memory.privateBytes} bytes at the start`);
     assert.ok(small.memory.sharedBytes > 10e6, `${small.memory.sharedBytes} bytes are shared`);
     for (let time = 0; time < 4; time++) await fetchText(port, '/grow');
@@ -53,6 +66,43 @@ describe('limits of forkpoint serve', () => {
     for (let time = 0; time < 5; time++) await fetchText(port);
     await running.output(/^Warning: no refork: two images of \d+ bytes do not fit into 12000000$/m);
     assert.equal((await statusOf(person)).mold?.id, 0);
+    assert.equal((await running.stop('SIGTERM')).code, 0);
+  });
+
+  test('reforks when V8 has compiled what there was, and when memory has grown', async () => {
+    const port = await freePort();
+    const program = write(
+      person,
+      'warming.cjs',
+      `const works = Array.from({ length: 400 }, (_, n) => new Function('x', 'let y = x; for (let i = 0; i < 9; i++) y = (y * ' + n + ' + i) % 9973; return y;'));
+const kept = [];
+require('node:http').createServer((request, response) => {
+  if (request.url === '/grow') kept.push(Buffer.alloc(48 << 20, 1));
+  else for (const work of works) for (let time = 0; time < 200; time++) work(time);
+  response.end('done');
+}).listen(Number(process.env.PORT), '127.0.0.1');
+`,
+    );
+    const config = write(
+      person,
+      'policies.mjs',
+      "export default { workers: 1, refork: 'off', reforkWhenWarmMs: 500, reforkAfterGrowth: '30MB' };\n",
+    );
+    const running = serve(person, port, ['--config', config], program);
+    await running.output(/^1 worker serves/m, 60_000);
+    const made = (image: number): Promise<unknown> =>
+      running.output(new RegExp(`^image ${image} of generation ${image} was made from worker`, 'm'), 60_000);
+    const first = await measured(person);
+    for (let time = 0; time < 3; time++) await fetchText(port);
+    await made(1);
+    // The worker of the new image counts from what that holds.
+    await eventually(
+      async () => ((await measured(person)).pid === first.pid ? undefined : true),
+      'the worker of the next image',
+      30_000,
+    );
+    await fetchText(port, '/grow');
+    await made(2);
     assert.equal((await running.stop('SIGTERM')).code, 0);
   });
 });
