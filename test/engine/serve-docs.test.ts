@@ -30,6 +30,21 @@ function orders(): string[] {
   return [...new Set(found.map(([, text = '']) => text))];
 }
 
+/** What an expression is in the process whose debugger listens at an address. */
+async function evaluate(address: string, expression: string): Promise<unknown> {
+  const socket = new WebSocket(address);
+  const answer = new Promise<string>((resolve, reject) => {
+    socket.addEventListener('open', () =>
+      socket.send(JSON.stringify({ id: 1, method: 'Runtime.evaluate', params: { expression } })),
+    );
+    socket.addEventListener('message', ({ data }) => resolve(String(data)));
+    socket.addEventListener('error', () => reject(new Error(`nobody answers at ${address}`)));
+  });
+  const { result } = JSON.parse(await answer) as { result: { result: { value: unknown } } };
+  socket.close();
+  return result.result.value;
+}
+
 describe('the pages on forkpoint serve', () => {
   let person: Person;
   let env: Record<string, string>;
@@ -98,7 +113,11 @@ describe('the pages on forkpoint serve', () => {
       'inspect --worker 1',
     ])
       assert.ok(all.includes(`forkpoint serve ${word}`), `${word} is not among ${all.join(', ')}`);
-    for (const line of all) await run(line.includes('inspect') ? `${line} --port ${ports[9229]}` : line);
+    // First of all, since the other orders replace the worker.
+    const [inspect = ''] = all.filter((line) => line.includes('inspect'));
+    const address = await run(`${inspect} --port ${ports[9229]}`);
+    assert.equal(await evaluate(address.trim(), 'process.env.FORKPOINT_WORKER'), '1');
+    for (const line of all) if (line !== inspect) await run(line);
     const [shown = ''] = blocks('console');
     const heading = /^WORKER .*$/m.exec(shown)?.[0].split(/ +/);
     assert.deepEqual(/^WORKER .*$/m.exec(await run('forkpoint serve status'))?.[0].split(/ +/), heading);

@@ -10,9 +10,9 @@ import { gone, living, write } from './pods.ts';
 import { freePort, Load, serve, statusOf } from './serving.ts';
 
 /** Asks for what takes its time; resolves with the rest of the answer to come, once it has begun. */
-async function slowly(port: number): Promise<{ rest: Promise<string> }> {
+async function slowly(port: number, path: string): Promise<{ rest: Promise<string> }> {
   return await new Promise((resolve, reject) => {
-    const asked = get({ host: '127.0.0.1', port, path: '/wait', agent: false }, (response) => {
+    const asked = get({ host: '127.0.0.1', port, path, agent: false }, (response) => {
       let text = '';
       const rest = new Promise<string>((done, failed) => {
         response.once('end', () => done(text)).once('error', failed);
@@ -21,6 +21,16 @@ async function slowly(port: number): Promise<{ rest: Promise<string> }> {
       response.once('data', () => resolve({ rest }));
     });
     asked.once('error', reject);
+  });
+}
+
+/** The pids of the launchers of all workers. */
+async function launchersOf(person: Person): Promise<number[]> {
+  return (await living(person)).map(({ id }) => {
+    const record = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8')) as {
+      launcherPid: number;
+    };
+    return record.launcherPid;
   });
 }
 
@@ -110,21 +120,18 @@ describe('forkpoint serve', () => {
       'patient.cjs',
       `const { existsSync } = require('node:fs');
 require('node:http').createServer((request, response) => {
-  if (request.url !== '/wait') return response.end('at once');
+  if (request.url === '/') return response.end('at once');
   response.write('begun ');
+  // Its event loop stands still, without a processor.
+  if (request.url === '/block') return setImmediate(() => Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0));
   setInterval(() => existsSync(${JSON.stringify(going)}) && response.end('ended'), 20);
 }).listen(Number(process.env.PORT), '127.0.0.1');
 `,
     );
     const running = serve(person, port, ['--workers', '2', '--log', 'prefix'], program);
     await running.output(/^2 workers serve/m, 60_000);
-    const launchers = (await living(person)).map(({ id }) => {
-      const record = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8')) as {
-        launcherPid: number;
-      };
-      return record.launcherPid;
-    });
-    const waiting = await slowly(port);
+    const launchers = await launchersOf(person);
+    const waiting = await slowly(port, '/wait');
     await running.stop('SIGKILL');
     assert.equal(readdirSync(join(person.home, 'serve')).length, 1);
     const successor = serve(person, port, ['--workers', '1'], program);
@@ -134,7 +141,17 @@ require('node:http').createServer((request, response) => {
     await successor.output(/^1 worker serves/m, 60_000);
     assert.match(successor.stderr, /made from an earlier start/);
     assert.equal(await fetchText(port), 'at once');
-    assert.equal((await successor.stop('SIGTERM')).code, 0);
+
+    // One that cannot hear holds the address until its launcher kills it; nobody else does.
+    const deaf = await launchersOf(person);
+    const cut = (await slowly(port, '/block')).rest.catch(() => 'cut');
+    await successor.stop('SIGKILL');
+    const third = serve(person, port, ['--workers', '1'], program);
+    await third.output(/^1 worker serves/m, 60_000);
+    await gone(deaf, 'the worker that stood still');
+    assert.equal(await cut, 'cut');
+    assert.doesNotMatch(third.stderr, /EADDRINUSE/);
+    assert.equal((await third.stop('SIGTERM')).code, 0);
     assert.deepEqual(readdirSync(join(person.home, 'serve')), []);
 
     // The address is free again, unless somebody else takes it; then the server says so and ends.
