@@ -87,7 +87,7 @@ async function compareCodec({ own, rounds, progress }) {
     const { user, system } = process.cpuUsage(cpu);
     return { ...result, ms, cpuMs: (user + system) / 1000 };
   };
-  for (let round = -1; round < rounds; round++) {
+  for (let round = rounds > 2 ? -1 : 0; round < rounds; round++) {
     progress(`compressing, round ${round + 1} of ${rounds}`);
     const packed = await timed(compress);
     const plain = await timed(decompress);
