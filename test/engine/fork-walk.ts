@@ -79,7 +79,7 @@ export class ForkWalk {
     const name = `brood-${this.#parents.length}`;
     const argv = ['run', '--name', name, '--', nodeBinary(24), programPath('brood.cjs')];
     this.#running = this.#engine.forkpoint(...argv);
-    await this.#running.output(/^up$/m);
+    await this.#running.output(/^up$/m, LIMIT_MS);
     const runs = (await this.person.json(['ps'])) as { id: string; name: string }[];
     this.#run = runs.find((run) => run.name === name)?.id ?? '';
     this.#parents.push(this.#run);
