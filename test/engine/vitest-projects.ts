@@ -129,11 +129,16 @@ function nameOf(value: unknown): string {
   return typeof value === 'object' && value !== null && 'name' in value ? String(value.name) : '';
 }
 
+/** Vitest's hints at what took how much of the time, each with its advice and its link. */
+const HINTS =
+  /^(Isolate|at least|Import\s+\d+ modules were evaluated|~ faster with isolate|learn more: .*#test-isolation$)/;
+
 /** What a report prints for the reader, without times and in no order: lines of tests, of files and of consoles. */
 export function linesOf({ stdout, stderr }: Run): string[] {
   return `${stdout}\n${stderr}`
     .split('\n')
     .map((line) => line.replaceAll(/\s*\b\d+(\.\d+)?m?s\b/g, '').trim())
-    .filter((line) => line !== '' && !/^(Start at|Duration|Isolate|at least|RUN|JSON report|Slow)/.test(line))
+    .filter((line) => line !== '' && !HINTS.test(line))
+    .filter((line) => !/^(Start at|Duration|RUN|JSON report|Slow)/.test(line))
     .sort();
 }
