@@ -10,7 +10,7 @@ import { CliError } from '../error.ts';
 
 const NAMES = ['ts', 'mts', 'mjs', 'js', 'cjs'].map((extension) => `forkpoint.config.${extension}`);
 const WORKERS_MAX = 256;
-/** A worker shares none of it: with V8's 16 MiB eight workers of the benchmark held 440 MB, with 4 MiB 290, at the same processor time (bench/NOTES.md). */
+/** A worker shares none of it: with V8's 16 MiB eight workers of the benchmark and their server held 372 MB, with 4 MiB 301, for 3 % more processor time (bench/NOTES.md). */
 const YOUNG_MEBIBYTES = 4;
 
 /** What `forkpoint serve` may be told on the command line. */
