@@ -258,9 +258,28 @@ static void bury(size_t at) {
   nursling[at] = nursling[--nurslings];
 }
 
+// A launcher that was killed before it had its line told nobody, and whoever forked would wait for it until the limit: one
+// that begins and ends says that the child has gone. In a process of its own, because the parent may not run yet.
+static void tell_stillborn(const char *made) {
+  static struct plan plan;
+  size_t length;
+  char *path = join(made, "/child.plan", NULL), *bytes = read_file(path, 16u << 20, &length);
+  free(path);
+  if (bytes != NULL && fork() == 0) {
+    prctl(PR_SET_PDEATHSIG, SIGKILL);
+    failure_fd = open("/dev/null", O_WRONLY | O_CLOEXEC);
+    if (plan_parse(bytes, length, &plan, NULL) != 0) _exit(EXIT_OURS);
+    const char *socket = plan_text(&plan, "socket", 0), *index = plan_text(&plan, "index", 0);
+    if (socket != NULL && index != NULL) reach(socket, atol(index), "life");
+    _exit(0);
+  }
+  free(bytes);
+}
+
 void nursery_reap(pid_t pid) {
   for (size_t i = 0; i < nurslings; i++) {
     if (nursling[i].pid != pid) continue;
+    tell_stillborn(nursling[i].made);
     bury(i);
     return;
   }
