@@ -46,14 +46,18 @@ export function damaged(image: string, name: string): StoreError {
 }
 
 /**
- * Puts digests into the new form of an image: those of `made` are computed, those of `replaced` go, and all others are the
- * `old` ones, so that damage in what stayed is found as before. Without `old` all of them are computed. Throws system errors,
+ * Puts digests into the new form of an image: those of `made` are computed, but for those that are `known` since the file was
+ * written, those of `replaced` go, and all others are the `old` ones, so that damage in what stayed is found as before. Without `old` all of them are computed. Throws system errors,
  * and the reason of the signal.
  */
 export async function carryDigests(
   directory: string,
   old: Digests | null,
-  changed: { readonly made: Iterable<string>; readonly replaced?: Iterable<string> },
+  changed: {
+    readonly made: Iterable<string>;
+    readonly replaced?: Iterable<string>;
+    readonly known?: Digests['files'];
+  },
   options: DigestOptions = {},
 ): Promise<void> {
   if (old === null) {
@@ -62,6 +66,7 @@ export async function carryDigests(
   }
   const files = new Map(Object.entries(old.files));
   for (const name of changed.replaced ?? []) files.delete(name);
-  for (const name of changed.made) files.set(name, await digestOf(join(directory, name), options));
+  for (const name of changed.made)
+    files.set(name, changed.known?.[name] ?? (await digestOf(join(directory, name), options)));
   await writeDigests(directory, { ...old, files: Object.fromEntries(files) });
 }

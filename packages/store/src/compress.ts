@@ -75,7 +75,13 @@ export async function decompressImage(image: string, options: CompressOptions): 
     await unpackLayers(image, directory, manifest, options);
     await writeDescription(directory, raw, await readPlan(image));
     const made = [...manifest.layers.map(({ file }) => file), ...DESCRIPTION];
-    await carryDigests(directory, digests, { made, replaced }, digestsOnly(options));
+    // What came out of a packed layer was compared with this digest on its way.
+    const known = Object.fromEntries(
+      manifest.layers.flatMap(({ file, size, sha256, compression }) =>
+        compression === null || sha256 === null ? [] : [[file, { size, sha256 }]],
+      ),
+    );
+    await carryDigests(directory, digests, { made, replaced, known }, digestsOnly(options));
   });
   return told(path, raw, true);
 }
