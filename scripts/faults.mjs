@@ -42,6 +42,11 @@ const { values } = parseArgs({
 });
 const { compileFaults, killedAt, stepsOf } = await import('../test/engine/store-faults.ts');
 const { OPERATIONS } = await import('../test/engine/store-walk.ts');
+const known = [...Object.keys(OPERATIONS), ...Object.keys(WALKS)];
+if (values.operation !== undefined && !known.includes(values.operation)) {
+  console.error(`There is no operation ${values.operation}. There are: ${known.join(', ')}`);
+  process.exit(2);
+}
 const directory = mkdtempSync(join(tmpdir(), 'fp-faults-'));
 let points = 0;
 try {
