@@ -9,6 +9,7 @@
 #include <stdlib.h>
 #include <string.h>
 #include <sys/stat.h>
+#include <sys/statvfs.h>
 #include <time.h>
 #include <unistd.h>
 
@@ -85,6 +86,15 @@ void link_layers(const struct options *options, struct run *run) {
   if (copied_bytes > 0)
     fprintf(stderr, "Note: %lld MB of %s were copied into %s/cache, since it %s; the next restores use the copy.\n", copied_bytes / 1000000,
             run->image, run->home, copied_because == EPERM ? "belongs to another user" : "cannot be linked from there");
+}
+
+// Code that the program has made is mapped as well, which a mount with noexec refuses (mm/mmap.c); CRIU would say no more than EPERM.
+void check_code(const struct options *options, const struct run *run) {
+  struct statvfs status;
+  if (plan_find(run->plan, "code") == NULL) return;
+  char *runs = join(run->home, "/runs", NULL);
+  if (statvfs(runs, &status) == 0 && (status.f_flag & ST_NOEXEC) != 0) explain(options, "noexec", runs);
+  free(runs);
 }
 
 static void advise(const char *path, char **ranges, size_t count, int advice) {

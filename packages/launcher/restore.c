@@ -343,6 +343,7 @@ static int restore(const struct options *options, struct run *run) {
   check_cpu(options, run->plan);
   check_files(options, run->plan);
   check_locks(options, run->plan);
+  check_code(options, run);
   read_slots(options, run);
   child_fill_slots(run);
   open_sockets(options, run);

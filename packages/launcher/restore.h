@@ -34,6 +34,7 @@ void use_unpacked(const struct options *options, struct run *run);
 char *of_image(const struct run *run, const char *name);
 
 // layers.c
+void check_code(const struct options *options, const struct run *run);
 void link_layers(const struct options *options, struct run *run);
 void read_ahead(const struct run *run);
 

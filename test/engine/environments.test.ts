@@ -105,4 +105,33 @@ describe('in surroundings that are not the usual', () => {
     );
     assert.match(closed.stdout, /^code (1|125)$/m);
   });
+
+  test('runs on a file system that is mounted noexec: an image that maps code is refused and, flattened, works; others copy it', async () => {
+    const noexec = `mkdir -p "$FPHOME/runs" && mount -t tmpfs -o mode=700,noexec none "$FPHOME/runs"`;
+    const records = (image: string): string => `tr '\\0' '\\n' < ${image}/restore.plan | grep -c '^code:1$'`;
+    const result = await within(
+      ['-Urm'],
+      `${home('')} && cd "$WORK"
+      id=$("$FP" run -d -- "$NODE" -e 'let n = 0; setInterval(() => console.log("tick " + ++n), 20)') || exit 1
+      until "$FP" logs "$id" | grep -q 'tick 2$'; do :; done
+      "$FP" checkpoint "$id" ./mapped --stop || exit 1
+      echo "mapped: $(${records('./mapped')})"
+      ${noexec} || exit 1
+      "$FP" restore ./mapped -d; echo "code $?"
+      "$FP" flatten ./mapped || exit 1
+      echo "flat: $(${records('./mapped')})"
+      flat=$("$FP" restore ./mapped -d) || exit 1
+      until "$FP" logs "$flat" | grep -q tick; do :; done
+      echo "first: $("$FP" logs "$flat" | head -n 1)"
+      "$FP" kill "$flat" --signal KILL; "$FP" wait "$flat"
+      ${CYCLE}
+      echo "copied: $(${records('./image')})"`,
+    );
+    worked(result);
+    assert.match(
+      result.stderr,
+      /The image maps code, and \S+runs is mounted noexec\nHint: .*`forkpoint flatten \S+mapped`/,
+    );
+    assert.match(result.stdout, /^mapped: 1\ncode 1(25)?\n[^]*^flat: 0\nfirst: [^]*^copied: 0$/m);
+  });
 });

@@ -56,6 +56,7 @@ export function linkCopy(image: string, linked: string, threshold: number): Link
     layerName: (pid) => `0123456789ab-${pid}.pages`,
     shimName: 'shim.so',
     makesOwnCalls: () => false,
+    mayExecute: true,
     threshold,
   });
   moveLayers(linked, result);

@@ -16,14 +16,19 @@ describe('every readable page of a linked restore is that of the stock restore',
 
   test('of a C program and its child, page by page and from 8 pages on', async () => {
     const program = await buildHazards(person, 'hazards');
-    const cases = ['tree', 'fork', 'realloc', 'aligned', 'calloc', 'file', 'guard', 'droppable', 'threads'];
+    const memory = ['realloc', 'aligned', 'calloc', 'file', 'guard', 'droppable', 'executable'];
+    const cases = ['tree', 'fork', ...memory, 'threads'];
     const image = join(person.scratch, 'hazards-plain');
     const taken = await person.finish(['run', '--', program, image, `${image}-2`, ...cases], {
       env: { HAZARDS_PLAIN: '1' },
     });
     assert.equal(taken.code, 0, taken.stderr);
     for (const threshold of [8, 1])
-      await compareRestores(person, image, `${image}-linked-${threshold}`, threshold, 0.9);
+      await compareRestores(person, image, `${image}-linked-${threshold}`, {
+        threshold,
+        share: 0.9,
+        makesCode: true,
+      });
   });
 
   test('of a Node program', async () => {
@@ -32,6 +37,6 @@ describe('every readable page of a linked restore is that of the stock restore',
     await person.json(['checkpoint', id, './node-plain', '--no-link', '--stop']);
     const image = join(person.scratch, 'node-plain');
     // A program of 12 MB has many short runs; with 50 MB more than 99% are linked (docs/allocators.md).
-    await compareRestores(person, image, `${image}-linked`, 8, 0.9);
+    await compareRestores(person, image, `${image}-linked`, { threshold: 8, share: 0.9, makesCode: true });
   });
 });

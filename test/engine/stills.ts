@@ -18,14 +18,13 @@ interface Still {
 
 /**
  * Two stock restores and a linked one of the same moment, of an image taken with --no-link: the linked one differs no more from stock
- * than stock does. At least `share` of the pages must be linked.
+ * than stock does. At least `share` of the pages must be linked, and code among them when the program `makesCode`.
  */
 export async function compareRestores(
   person: Person,
   image: string,
   linked: string,
-  threshold: number,
-  share: number,
+  { threshold, share, makesCode }: { threshold: number; share: number; makesCode: boolean },
 ): Promise<void> {
   const reports = linkCopy(image, linked, threshold);
   const pages = reports.reduce((sum, one) => sum + one.pages, 0);
@@ -43,6 +42,9 @@ export async function compareRestores(
       assert.ok(result.pages > 500, `${result.pages} pages were read`);
       assert.deepEqual(beyond(result, control), [], `pages of ${pid} that differ`);
     }
+    const maps = [...(third?.pids.values() ?? [])].map((pid) => readFileSync(`/proc/${pid}/maps`, 'utf8'));
+    const isCodeMapped = maps.some((text) => /^\S+ r.xp .*\.pages$/m.test(text));
+    assert.equal(isCodeMapped, makesCode, maps.join('\n'));
   } finally {
     for (const { id, restore } of stills) {
       process.kill(launcherOf(person, id), 'SIGKILL');

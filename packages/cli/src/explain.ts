@@ -80,6 +80,11 @@ const REASONS: Readonly<
     text: (detail) => `the file ${detail} of a slot cannot be opened`,
     hint: 'Give another file: --fd SLOT=PATH',
   },
+  noexec: {
+    kind: 'control',
+    text: (detail) => `the image maps code, and ${detail} is mounted noexec`,
+    hint: 'Mount it with exec, or run `forkpoint flatten IMAGE`: its code is then copied',
+  },
   'mount-point': {
     kind: 'control',
     text: (detail) => `the control directory ${detail} cannot be made`,

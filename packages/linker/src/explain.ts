@@ -1,4 +1,4 @@
-import { AREA_FILE_PRIVATE, AREA_VSYSCALL, PAGE_SIZE } from '@forkpoint/image';
+import { AREA_FILE_PRIVATE, AREA_VSYSCALL, PAGE_SIZE, PROT_EXEC } from '@forkpoint/image';
 import type { ImageDirectory, PageRun, vma_entry } from '@forkpoint/image';
 import { chunkHeaders } from './chunks.ts';
 import type { PagesReader, Run } from './chunks.ts';
@@ -47,11 +47,13 @@ export function explainAreas(
   image: ImageDirectory,
   process: { readonly pid: number; readonly threads: readonly number[] },
   memory: { readonly runs: readonly PageRun[]; readonly read: PagesReader },
-  surroundings: LinkSurroundings,
+  surroundings: Omit<LinkSurroundings, 'mayExecute'>,
 ): AreaLinking[] {
   const areas = image.entries('mm', `mm-${process.pid}.img`)[0]?.message.vmas ?? [];
-  const facts = factsOf(image, process.pid, process.threads, surroundings);
+  // Where the image was taken code could be linked, or could not: the areas tell.
+  const facts = factsOf(image, process.pid, process.threads, { ...surroundings, mayExecute: true });
   const layers = layerIds(image, surroundings.layersPath);
+  const hasLayers = areas.some((area) => isOn(area, layers));
   const limits = limitsOf(areas);
   let next = 0;
   return areas.flatMap((area, i) => {
@@ -62,8 +64,12 @@ export function explainAreas(
     next = found.next;
     const savedBytes = found.inside.reduce((sum, { pages }) => sum + pages * PAGE_SIZE, 0);
     const isLinked = isOn(area, layers);
-    const why = (): KeptFor | 'unlinked' =>
-      isLinked ? 'changed' : (reason ?? whyShort(found.inside, limits[i] ?? 0, memory.read));
+    const why = (): KeptFor | 'unlinked' => {
+      if (isLinked) return 'changed';
+      const short = reason ?? whyShort(found.inside, limits[i] ?? 0, memory.read);
+      const isCode = short === 'unlinked' && hasLayers && (area.prot & PROT_EXEC) !== 0;
+      return isCode ? 'executable' : short;
+    };
     return [{ start: Number(area.start), isLinked, savedBytes, kept: savedBytes === 0 ? null : why() }];
   });
 }

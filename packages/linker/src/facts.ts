@@ -13,6 +13,8 @@ export interface LinkSurroundings {
   readonly shimName: string;
   /** Tells whether a mapped file holds code that makes system calls without the libc, past every preload. */
   readonly makesOwnCalls: (path: string) => boolean;
+  /** Whether code may be mapped from page files: what holds the layers of runs is not mounted noexec. */
+  readonly mayExecute: boolean;
 }
 
 /** glibc, whose own calls of madvise(2) and mremap(2) are known to do no harm; musl's are not. */
@@ -34,9 +36,8 @@ export function factsOf(
     areas.filter(({ prot }) => (prot & PROT_EXEC) !== 0).map(({ shmid }) => paths.get(Number(shmid))),
   );
   const mapped = [...paths.values()];
-  const steady = [...paths].filter(
-    ([, path]) => loaded.has(path) || ARCHIVE.test(path) || path.startsWith(`${surroundings.layersPath}/`),
-  );
+  const isLayer = (path: string): boolean => path.startsWith(`${surroundings.layersPath}/`);
+  const steady = [...paths].filter(([, path]) => loaded.has(path) || ARCHIVE.test(path) || isLayer(path));
   return {
     stackPointers: [pid, ...threads].flatMap((thread) => {
       const pointer = image.entries('core', `core-${thread}.img`)[0]?.message.threadInfo?.gpregs?.sp;
@@ -52,7 +53,11 @@ export function factsOf(
     hasShim:
       mapped.some((path) => path.endsWith(`/${surroundings.shimName}`)) &&
       mapped.some((path) => GLIBC.test(path)),
-    hasOwnCalls: [...loaded].some((path) => path !== undefined && surroundings.makesOwnCalls(path)),
+    // Code that a compiler made while the program ran lies in page files, too.
+    hasOwnCalls: [...loaded].some(
+      (path) => path !== undefined && !isLayer(path) && surroundings.makesOwnCalls(path),
+    ),
+    mayExecute: surroundings.mayExecute,
     steadyFiles: new Set(steady.map(([id]) => id)),
   };
 }

@@ -1,5 +1,12 @@
-import { AREA_FILE_PRIVATE, encodeImage, ImageDirectory, pageRuns, regularFile } from '@forkpoint/image';
-import type { ImageSource, MessageFile } from '@forkpoint/image';
+import {
+  AREA_FILE_PRIVATE,
+  encodeImage,
+  ImageDirectory,
+  pageRuns,
+  PROT_EXEC,
+  regularFile,
+} from '@forkpoint/image';
+import type { ImageSource, MessageFile, vma_entry } from '@forkpoint/image';
 import { factsOf, noteOf } from './facts.ts';
 import { flattenProcess } from './flatten-process.ts';
 import type { FlatMemory, MappedSegment } from './flatten-process.ts';
@@ -27,6 +34,8 @@ export interface FlattenPlan {
   readonly assemblies: readonly Assembly[];
   /** Layers that are mapped no more. */
   readonly unused: readonly string[];
+  /** Whether code is mapped from page files, which a directory that is mounted noexec refuses. */
+  readonly mapsCode: boolean;
   readonly before: Fragmentation;
   readonly after: Fragmentation;
   readonly reports: ReadonlyMap<number, LinkReport>;
@@ -79,12 +88,9 @@ export function planFlattening(
   const unused = exchangeFiles(image, files, { layers, fresh, layersPath: options.layersPath });
   changed.set(files.name, encodeImage(files));
   const sizes = new Map(assemblies.map(({ file, size }) => [file, size]));
-  const after = fragmentationOf(
-    image,
-    layersIn(files, options.layersPath),
-    (layer) => sizes.get(`${LAYERS}/${layer}`) ?? layerSize(layer),
-  );
-  return { files: changed, assemblies, unused, before, after, reports };
+  const now = layersIn(files, options.layersPath);
+  const after = fragmentationOf(image, now, (layer) => sizes.get(`${LAYERS}/${layer}`) ?? layerSize(layer));
+  return { files: changed, assemblies, unused, mapsCode: mapsCode(image, now), before, after, reports };
 }
 
 /** Flattens one process, whose files change in `image`; undefined when it has no memory, as a zombie. */
@@ -201,6 +207,12 @@ function exchangeFiles(
   }
   const kept = new Set([...layers].flatMap(([id, layer]) => (needed.has(id) ? [layer] : [])));
   return [...new Set(layers.values())].filter((layer) => !kept.has(layer));
+}
+
+function mapsCode(image: ImageDirectory, layers: ReadonlyMap<number, string>): boolean {
+  const isCode = ({ status, prot, shmid }: vma_entry): boolean =>
+    (status & AREA_FILE_PRIVATE) !== 0 && (prot & PROT_EXEC) !== 0 && layers.has(Number(shmid));
+  return image.all('mm').some(({ entries }) => entries.some(({ message }) => message.vmas.some(isCode)));
 }
 
 function assemblyOf(file: string, extents: readonly Extent[]): Assembly {

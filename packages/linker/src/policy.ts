@@ -45,6 +45,8 @@ export interface ProcessFacts {
   readonly watched?: readonly AddressRange[];
   /** Whether code is mapped that makes these calls without the libc, past the shim: Go. */
   readonly hasOwnCalls: boolean;
+  /** Whether code may be mapped from page files: where restores map them from nothing is mounted noexec. */
+  readonly mayExecute: boolean;
   /** Ids in files.img of files whose private pages are never given back: what the loader mapped, archives of the JVM, page files. */
   readonly steadyFiles: ReadonlySet<number>;
   /** Areas that were linked in an earlier generation: what allowed it then allows it now. None when absent. */
@@ -108,8 +110,8 @@ export const RULES: readonly Rule[] = [
   },
   {
     reason: 'executable',
-    hazard: 'a data directory mounted noexec refuses PROT_EXEC (mm/mmap.c)',
-    applies: ({ prot }) => (prot & PROT_EXEC) !== 0,
+    hazard: 'code is not mapped from a directory mounted noexec (mm/mmap.c)',
+    applies: ({ prot }, { mayExecute }) => (prot & PROT_EXEC) !== 0 && !mayExecute,
   },
   {
     reason: 'arguments',

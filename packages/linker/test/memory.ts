@@ -17,6 +17,7 @@ export const WITH_SHIM: ProcessFacts = {
   shown: [],
   hasShim: true,
   hasOwnCalls: false,
+  mayExecute: true,
   // The file of the file mappings below.
   steadyFiles: new Set([7]),
 };

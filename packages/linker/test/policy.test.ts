@@ -50,8 +50,8 @@ const cases: readonly [what: string, reason: Reason | null, changes: Parameters<
   ['memory advised to be huge', 'huge', { madv: 1n << 14n }],
   ['memory wiped on fork', 'wiped', { madv: 1n << 18n }],
   ['droppable memory', 'droppable', { flags: MAP_DROPPABLE | MAP_ANONYMOUS }],
-  ['code', 'executable', { prot: 7 }],
-  ['code that is not readable', 'executable', { prot: 4 }],
+  ['code', null, { prot: 7 }],
+  ['code that is not readable', null, { prot: 4 }],
 ];
 
 describe('the policy', () => {
@@ -91,9 +91,16 @@ describe('the policy', () => {
     }
   });
 
+  test('code is not linked where what maps it is mounted noexec', () => {
+    const facts = { ...WITH_SHIM, mayExecute: false };
+    for (const prot of [7, 5, 4]) assert.equal(reasonAgainst(area(16, 8, { prot }), facts), 'executable');
+    assert.equal(reasonAgainst(area(16, 8), facts), null);
+  });
+
   test('every line of the table has a case here and a hazard', () => {
     const tested = new Set<string>([
       ...cases.map(([, reason]) => reason ?? ''),
+      'executable',
       'arguments',
       'own-calls',
       'no-preload',

@@ -19,6 +19,8 @@ export interface RestorePlanExtra {
   readonly terminal: readonly number[] | null;
   /** Whether the image holds System V objects. */
   readonly hasIpcObjects: boolean;
+  /** Whether code is mapped from page files; false when absent. */
+  readonly mapsCode?: boolean;
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
   /** Working directories that must exist; by default the one in the manifest. */
@@ -57,6 +59,7 @@ export function restorePlanOf(manifest: Manifest, extra: RestorePlanExtra): Rest
     reads: extra.reads,
     terminal: extra.terminal,
     hasIpcObjects: extra.hasIpcObjects,
+    mapsCode: extra.mapsCode ?? false,
     criu: extra.criu,
     unpacked: unpackedKey(manifest),
   };

@@ -80,6 +80,8 @@ export interface RestorePlan {
   readonly terminal: readonly number[] | null;
   /** Whether the image holds System V objects, for which CRIU needs the ipc preload. */
   readonly hasIpcObjects: boolean;
+  /** Whether code is mapped from page files, so that the directory of runs must not be mounted noexec. */
+  readonly mapsCode: boolean;
   /** Further arguments of `criu restore`. */
   readonly criu: readonly string[];
   /** Name in `cache/unpacked` under which a compressed image is found; null when it is not compressed. */
@@ -126,6 +128,7 @@ export function encodeRestorePlan(plan: RestorePlan): Uint8Array {
     ...plan.reads.map(({ name, digest }) => ({ key: 'read', fields: [name, digest] })),
     ...(plan.terminal === null ? [] : [{ key: 'terminal', fields: plan.terminal.map(String) }]),
     { key: 'ipc', fields: [plan.hasIpcObjects ? '1' : '0'] },
+    ...(plan.mapsCode ? [{ key: 'code', fields: ['1'] }] : []),
     { key: 'criu', fields: plan.criu },
     ...(plan.unpacked === null ? [] : [{ key: 'unpacked', fields: [plan.unpacked] }]),
   ];
@@ -174,6 +177,7 @@ export function decodeRestorePlan(bytes: Uint8Array, limits: PlanLimits = DEFAUL
       .map((fields) => ({ name: fieldAt(fields, 0, 'read'), digest: fieldAt(fields, 1, 'read') })),
     terminal: set.optional('terminal')?.map((text) => integerOf(text, 'terminal')) ?? null,
     hasIpcObjects: set.flag('ipc'),
+    mapsCode: set.optional('code') !== undefined,
     criu: set.fields('criu'),
     unpacked: unpackedOf(set.optional('unpacked')),
   };

@@ -11,6 +11,7 @@ const plan = restorePlanOf(sample, {
   reads: [{ name: 'PORT', digest: '0badcafe' }],
   terminal: [1, 2, 3, 4, 0, 3, 28],
   hasIpcObjects: true,
+  mapsCode: true,
   criu: ['--tcp-close'],
 });
 const code = { code: 'ERR_FORKPOINT_PLAN_INVALID' };
@@ -40,6 +41,9 @@ test('the records are those of ARCHITECTURE.md', () => {
     ['app.sock', 'unix', 'socket:[8]', '2', '0', '/srv/app/a.sock', '5', '755', 'stream'],
   ]);
   assert.deepEqual(fieldsOf('clock'), [['12', '999999999', '13', '0']]);
+  assert.deepEqual(fieldsOf('code'), [['1']]);
+  const plain = decodePlan(encodeRestorePlan({ ...plan, mapsCode: false }));
+  assert.ok(plain.every(({ key }) => key !== 'code'));
 });
 
 test('a wrong field of any record is refused', () => {

@@ -14,6 +14,7 @@ import { guardedExchange } from './exchange.ts';
 import { digestsAfter, digestsBefore, madeBy } from './flatten-digests.ts';
 import { MANIFEST_FILE, readManifest, RESTORE_PLAN_FILE } from './images.ts';
 import { linkOrCopy } from './link-or-copy.ts';
+import { isNoexec } from './noexec.ts';
 import { ownOwner } from './owner.ts';
 import { PREFETCH_FILE, prefetchAfter } from './prefetch.ts';
 import { discard, openDestination, publish } from './publish.ts';
@@ -35,6 +36,8 @@ export interface FlattenOptions {
   readonly graceMs?: number;
   /** Shortest run that is linked, in pages. */
   readonly threshold?: number;
+  /** Directory of the runs, from which restores map page files: code is copied when that is mounted noexec, and mapped otherwise. */
+  readonly runs?: string;
   /**
    * Compares what is read with the digests of the image, and puts those of the flattened one beside it; `memory` is that of
    * recordDigests. When absent the new image has none.
@@ -124,7 +127,7 @@ export async function flatten(image: string, options: FlattenOptions): Promise<F
 async function planOf(
   image: string,
   manifest: Manifest,
-  { threshold }: FlattenOptions,
+  { threshold, runs }: FlattenOptions,
 ): Promise<FlattenPlan> {
   // Loaded only here: the codec is the largest part of the bundle, and few commands need it.
   const { planFlattening } = await import('@forkpoint/linker');
@@ -150,6 +153,7 @@ async function planOf(
         layerName: (pid) => `${unique}-${pid}.pages`,
         shimName: SHIM,
         makesOwnCalls: goFinder(),
+        mayExecute: runs === undefined || !isNoexec(runs),
         ...(threshold === undefined ? {} : { threshold }),
       },
     );
@@ -224,9 +228,9 @@ async function writePlans(
     .filter(({ file }) => file.startsWith(`${LAYERS}/`))
     .map(({ file, size }) => ({ name: file.slice(LAYERS.length + 1), size }));
   await writeFile(join(directory, MANIFEST_FILE), serializeManifest(manifest), { mode: 0o600 });
-  await writeFile(join(directory, RESTORE_PLAN_FILE), encodeRestorePlan({ ...old, parts, layers }), {
-    mode: 0o600,
-  });
+  const { mapsCode } = plan;
+  const bytes = encodeRestorePlan({ ...old, parts, layers, mapsCode });
+  await writeFile(join(directory, RESTORE_PLAN_FILE), bytes, { mode: 0o600 });
   const prefetch = await prefetchAfter(image, plan.assemblies);
   if (prefetch !== undefined) await writeFile(join(directory, PREFETCH_FILE), prefetch, { mode: 0o600 });
 }

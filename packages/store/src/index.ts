@@ -10,6 +10,7 @@ export type { RunRecord, RunState } from './run-record.ts';
 export { findRun, isAttended, isLauncherAlive, isUnattended, listRuns, readRun, stateOf } from './runs.ts';
 export type { Run } from './runs.ts';
 export { memoryOf } from './proc.ts';
+export { isNoexec } from './noexec.ts';
 export { gone, processesOf, rootHostPid, signalRun } from './processes.ts';
 export type { RunProcess } from './processes.ts';
 export {

@@ -8,6 +8,7 @@ import type { Manifest, ManifestFile, PlanPart } from '@forkpoint/manifest';
 import { coversCpu, isAtLeast, parseCpuWords } from './cpu.ts';
 import { errnoOf, reasonOf } from './error.ts';
 import { PLAN_MAX, readManifest, RESTORE_PLAN_FILE } from './images.ts';
+import { isNoexec } from './noexec.ts';
 import { readRegular } from './read-file.ts';
 import { otherJdk } from './runtime-build.ts';
 import { slotProblem } from './ports.ts';
@@ -40,6 +41,8 @@ export interface PreflightOptions {
   /** File of the launcher. */
   readonly launcher: string;
   readonly enginePlan: string;
+  /** Directory of the runs, from which a restore maps page files. */
+  readonly runs: string;
 }
 
 const LAUNCHER_MS = 5000;
@@ -59,7 +62,7 @@ export async function preflight(image: string, options: PreflightOptions): Promi
   const groups = await Promise.all([
     engineFindings(options, manifest),
     cpuFindings(manifest, options),
-    planFindings(image, manifest),
+    planFindings(image, manifest, options),
     filesFindings(manifest),
     addressFindings(manifest),
     cwdFindings(manifest),
@@ -131,16 +134,22 @@ async function cpuFindings(manifest: Manifest, options: PreflightOptions): Promi
   return [{ kind: 'cpu', message: 'the image needs processor features that this machine lacks' }];
 }
 
-async function planFindings(image: string, manifest: Manifest): Promise<Finding[]> {
+async function planFindings(
+  image: string,
+  manifest: Manifest,
+  { runs }: PreflightOptions,
+): Promise<Finding[]> {
   try {
-    const { parts, layers } = decodeRestorePlan(await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX));
+    const bytes = await readRegular(join(image, RESTORE_PLAN_FILE), PLAN_MAX);
+    const { parts, layers, mapsCode } = decodeRestorePlan(bytes);
     const packed = manifest.layers.filter(({ compression }) => compression !== null);
     const isPacked = new Set(packed.map(({ file }) => file));
     const all = [...parts, ...layers.map(({ name, size }) => ({ name: `layers/${name}`, size }))];
-    return await partFindings(image, [
+    const found = await partFindings(image, [
       ...all.filter(({ name }) => !isPacked.has(name)),
       ...packed.map((layer) => ({ name: storedName(layer), size: layer.storedSize })),
     ]);
+    return mapsCode && isNoexec(runs) ? [...found, noexecFinding(image, runs)] : found;
   } catch (error) {
     return [
       {
@@ -150,6 +159,14 @@ async function planFindings(image: string, manifest: Manifest): Promise<Finding[
       },
     ];
   }
+}
+
+function noexecFinding(image: string, runs: string): Finding {
+  return {
+    kind: 'control',
+    message: `the image maps code, and ${runs} is mounted noexec`,
+    hint: `Mount it with exec, or run \`forkpoint flatten ${image}\`: its code is then copied`,
+  };
 }
 
 async function partFindings(image: string, parts: readonly PlanPart[]): Promise<Finding[]> {

@@ -26,7 +26,11 @@ interface Scene {
 async function restorable(t: TestContext): Promise<Scene> {
   const root = await temporaryDirectory(t);
   const image = join(root, 'img');
-  const options = { launcher: join(root, 'launcher'), enginePlan: join(root, 'engine.plan') };
+  const options = {
+    launcher: join(root, 'launcher'),
+    enginePlan: join(root, 'engine.plan'),
+    runs: join(root, 'runs'),
+  };
   await mkdir(image);
   await writeFile(options.launcher, '#!/bin/sh\necho 000000ff 00000003\n');
   await chmod(options.launcher, 0o755);

@@ -2,8 +2,9 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { dumpArguments, nativeDirectory } from '@forkpoint/engine';
-import { summarize } from '@forkpoint/image';
+import { PROT_EXEC, summarize } from '@forkpoint/image';
 import type { ImageSummary } from '@forkpoint/image';
+import { LAYERS } from '@forkpoint/linker';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
 import type { Manifest, Request } from '@forkpoint/manifest';
 import { rewrite } from '@forkpoint/rewrite';
@@ -294,6 +295,7 @@ export function finishImage(
     reads: readsOf(manifest.members, surroundings.controlDirectory),
     terminal: terminalFields(changed.terminal),
     hasIpcObjects: changed.hasIpcObjects,
+    mapsCode: mapsCode(summary, surroundings.controlDirectory),
     parts: partsOf(directory),
     criu: ['--file-locks', ...(changed.datagramPeers.length > 0 ? ['--ext-unix-sk'] : [])],
     cwds: [...new Set(summary.processes.map(({ cwd }) => cwd).filter((cwd) => cwd !== undefined))],
@@ -305,6 +307,14 @@ export function finishImage(
   });
   const pages = manifest.layers.reduce((sum, { size }) => sum + size, 0);
   return { manifest, sizes: { total: bytesOf(directory), pages, copied } };
+}
+
+/** Whether code is mapped from page files. */
+function mapsCode({ processes }: ImageSummary, controlDirectory: string): boolean {
+  const layers = join(controlDirectory, LAYERS, '/');
+  return processes.some(({ areas }) =>
+    areas.some(({ prot, path }) => (prot & PROT_EXEC) !== 0 && path?.startsWith(layers) === true),
+  );
 }
 
 function terminalFields(terminal: TerminalSettings | null): number[] | null {

@@ -3,7 +3,7 @@ import { setPriority } from 'node:os';
 import { join } from 'node:path';
 import { LAYERS, measureFragmentation } from '@forkpoint/linker';
 import type { Fragmentation } from '@forkpoint/linker';
-import { flatten } from '@forkpoint/store';
+import { flatten, placesAt } from '@forkpoint/store';
 import type { LauncherLink } from './link.ts';
 import { thresholdFrom } from './link-image.ts';
 import { openSource } from './source.ts';
@@ -62,6 +62,7 @@ export async function flattenLater(
       signal: link.hurry,
       graceMs: GRACE_MS,
       sync,
+      runs: placesAt(surroundings.home).runs,
       ...thresholdFrom(process.env),
     });
     if (isFlattened)

@@ -5,7 +5,7 @@ import { ImageDirectory } from '@forkpoint/image';
 import { adoptLayers, CHANGES_MAX, inheritedLayers, LAYERS, link, moveLayers } from '@forkpoint/linker';
 import type { LinkReport } from '@forkpoint/linker';
 import { openSource } from './source.ts';
-import { goFinder } from '@forkpoint/store';
+import { goFinder, isNoexec } from '@forkpoint/store';
 import { readText } from './proc.ts';
 import type { Surroundings } from './surroundings.ts';
 
@@ -40,6 +40,7 @@ export function linkImage(
       layerName: (pid) => `${unique}-${pid}.pages`,
       shimName: SHIM,
       makesOwnCalls: goFinder(),
+      mayExecute: !isNoexec(surroundings.runDirectory),
       changesMax: changesMax(),
       ...thresholdFrom(process.env),
     });

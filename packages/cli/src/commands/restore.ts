@@ -108,7 +108,7 @@ async function restoreByLabel(
   const files = packageFiles(cli.lib, cli.places.home);
   const { images, damaged } = await listStore(cli.places);
   warnOfDamaged(cli, damaged);
-  const check = { launcher: files.launcher, enginePlan: cli.places.enginePlan };
+  const check = { launcher: files.launcher, enginePlan: cli.places.enginePlan, runs: cli.places.runs };
   const chosen = await selectByLabels(
     images,
     labels,
@@ -142,7 +142,8 @@ async function restore(
   if (handover?.reason === 'usage') throw unexpected(handover.detail);
   const files = packageFiles(cli.lib, cli.places.home);
   const path = resolveImage(image, cli.cwd, cli.places.images);
-  const found = await preflight(path, { launcher: files.launcher, enginePlan: cli.places.enginePlan });
+  const { enginePlan, runs } = cli.places;
+  const found = await preflight(path, { launcher: files.launcher, enginePlan, runs });
   if (handover === undefined && found.length === 0) {
     const words = process.argv.slice(process.argv.indexOf('restore'));
     return await launch(files.launcher, words, { ...cli.env, FORKPOINT_LIB: cli.lib });

@@ -103,7 +103,11 @@ function optionsOf(cli: Cli, program: Program, settings: ServeSettings): ServeOp
     runs: cli.places.runs,
     launcher: files.launcher,
     worker: [process.execPath, files.worker],
-    preflight: { launcher: files.launcher, enginePlan: cli.places.enginePlan },
+    preflight: {
+      launcher: files.launcher,
+      enginePlan: cli.places.enginePlan,
+      runs: cli.places.runs,
+    },
     keyOf: settings.keeps ? async () => await keyOf(programs, program, settings) : null,
     prepare: async (more) =>
       await prepareRun(programs, {

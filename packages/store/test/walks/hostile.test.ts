@@ -126,7 +126,11 @@ test('no manifest makes a command read, write or list anything outside its image
       (await verifyImage(image)).problems.some(({ kind }) => kind === 'manifest'),
       name,
     );
-    const found = await preflight(image, { launcher: '/no/launcher', enginePlan: '/no/plan' });
+    const found = await preflight(image, {
+      launcher: '/no/launcher',
+      enginePlan: '/no/plan',
+      runs: '/no/runs',
+    });
     assert.ok(
       found.some(({ kind }) => kind === 'image' || kind === 'newer'),
       name,
@@ -178,7 +182,7 @@ test('no plan and no file of an image leads out of it: names, links, FIFOs, devi
     for (const work of commandsOn(image, at, options))
       await work().catch((error: unknown) => assert.ok(refused(error), `${name}: ${String(error)}`));
     await verifyImage(image).catch((error: unknown) => assert.ok(refused(error), name));
-    await preflight(image, { launcher: '/no/launcher', enginePlan: '/no/plan' });
+    await preflight(image, { launcher: '/no/launcher', enginePlan: '/no/plan', runs: '/no/runs' });
     unharmed(root, name);
     rmSync(at.home, { recursive: true });
     await ensureHome(at);

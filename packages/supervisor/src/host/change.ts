@@ -55,6 +55,7 @@ export async function flatten(image: string, options: FlattenOptions = {}): Prom
     ...(options.signal === undefined ? {} : { signal: options.signal }),
     ...(to === undefined ? {} : { to }),
     digests: { memory: memoryOf(places) },
+    runs: places.runs,
     onProgress: ({ step, done, total }) => {
       if (current?.step !== step) {
         current?.meter.end();
