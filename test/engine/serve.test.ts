@@ -78,12 +78,18 @@ describe('forkpoint serve', () => {
     );
     await load.end();
     assert.deepEqual(load.errors, []);
-    const { workers, mold, totals } = await eventually(async () => {
-      const status = await statusOf(person);
-      // Workers tell now and then how many requests they have served.
-      const isCounted = status.totals.requests >= load.answers.length;
-      return isCounted && status.workers.every(({ pid }) => pid !== null) ? status : undefined;
-    }, 'the pids of all workers, and every request counted');
+    let last: unknown;
+    const { workers, mold, totals } = await eventually(
+      async () => {
+        const status = await statusOf(person);
+        last = [status.totals, status.workers];
+        // Workers tell now and then how many requests they have served.
+        const isCounted = status.totals.requests >= load.answers.length;
+        return isCounted && status.workers.every(({ pid }) => pid !== null) ? status : undefined;
+      },
+      () =>
+        `the pids of all workers, and ${load.answers.length} requests counted of ${JSON.stringify(last)},`,
+    );
     assert.equal(mold?.release, 1);
     assert.deepEqual([totals.reforks >= 1, totals.reloads], [true, 1]);
     const pids = (await living(person)).map(({ hostPid }) => hostPid);

@@ -65,6 +65,13 @@ export class Project {
     return names.map((name) => readFileSync(join(directory, name, 'mold.json'), 'utf8')).join('\n');
   }
 
+  /** What was learned of all projects of the person, as text: for a failure to tell. */
+  learned(): string {
+    const directory = join(this.#person.home, 'cache/vitest');
+    const names = readdirSync(directory).filter((name) => name.endsWith('.json'));
+    return names.map((name) => readFileSync(join(directory, name), 'utf8')).join('\n');
+  }
+
   /** Writes one of its files. */
   write(path: string, text: string): void {
     const whole = join(this.directory, path);

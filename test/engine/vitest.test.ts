@@ -66,14 +66,15 @@ describe('the pool for Vitest', () => {
   test('watches: a package that was changed in place is in no mold that is used afterwards', async () => {
     const project = new Project(person, 'watched');
     // Teaches that the package belongs into the mold.
-    await project.run('forkpoint');
+    const taught = await project.run('forkpoint');
     const watch = project.start('watch', ['--reporter=verbose']);
     await watch.output(/said first[\s\S]*Waiting for file changes/, 60_000);
     project.write('node_modules/said/index.js', "exports.said = 'second';\n");
     project.write('one.test.mjs', `${project.read('one.test.mjs')}\n`);
     await watch.output(/said second[\s\S]*Waiting for file changes/, 60_000);
     await watch.stop('SIGINT');
-    assert.ok(project.molds().includes('node_modules/said/index.js'));
+    const why = [project.molds(), project.learned(), taught.stderr, watch.stderr].join('\n');
+    assert.ok(project.molds().includes('node_modules/said/index.js'), why);
     assert.deepEqual(readdirSync(join(person.home, 'runs')), []);
   });
 

@@ -117,7 +117,7 @@ export async function runToEnd(argv: readonly string[], options: SpawnOptions = 
 /** Asks again, every 20 ms, until something comes back; for facts that announce themselves in no other way. Fails after `timeoutMs`. */
 export async function eventually<T>(
   ask: () => T | undefined | Promise<T | undefined>,
-  what: string,
+  what: string | (() => string),
   timeoutMs = 20_000,
 ): Promise<T> {
   // A clock that nobody sets.
@@ -125,7 +125,10 @@ export async function eventually<T>(
   for (;;) {
     const answer = await ask();
     if (answer !== undefined) return answer;
-    if (performance.now() > deadline) throw new Error(`${what} did not happen within ${timeoutMs} ms`);
+    if (performance.now() > deadline) {
+      const text = typeof what === 'string' ? what : what();
+      throw new Error(`${text} did not happen within ${timeoutMs} ms`);
+    }
     await pause(20);
   }
 }

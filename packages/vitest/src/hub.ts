@@ -9,8 +9,7 @@ import { fromInside } from './messages.ts';
 
 /** Who gets what comes over a line. */
 export interface Party {
-  /** `run` is the id of whoever came. */
-  opened(line: Line, run: string): void;
+  opened(line: Line): void;
   received(message: unknown): void;
   ended(): void;
 }
@@ -69,7 +68,7 @@ export class Hub {
         party = this.#awaited.get(hello.token);
         this.#awaited.delete(hello.token);
         if (party === undefined) line.destroy();
-        else party.opened(line, hello.run);
+        else party.opened(line);
       },
       () => party?.ended(),
     );

@@ -34,7 +34,7 @@ export interface Unfit {
 
 /** From a mold or a clone to the pool. */
 export type FromInside =
-  | { readonly forkpoint: 'hello'; readonly token: string; readonly run: string }
+  | { readonly forkpoint: 'hello'; readonly token: string }
   | ({ readonly forkpoint: 'preloaded' } & Preloaded)
   | { readonly forkpoint: 'failed'; readonly message: string; readonly isRehearsal: boolean }
   | { readonly forkpoint: 'imported'; readonly imports: readonly ImportId[] };

@@ -1,9 +1,8 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { rmSync } from 'node:fs';
+import { readdirSync, readFileSync, rmSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
-import { removeClone } from '@forkpoint/supervisor/host';
 import type { CloneMaker } from '@forkpoint/supervisor/host';
 import type { Hub } from './hub.ts';
 import type { Line } from './line.ts';
@@ -35,6 +34,8 @@ export interface MoldOrder {
   readonly rehearses: boolean;
   /** The files that count besides those which are loaded as modules. */
   readonly files: readonly string[];
+  /** Aborted when nobody will use the mold any more. */
+  readonly over: AbortSignal;
   /** Gets what Vitest's part of the mold asks for; the answers come over the line. */
   readonly asks: { opened(line: Line | undefined): void; received(message: unknown): void };
 }
@@ -108,13 +109,14 @@ class Making {
   readonly #image: string;
   readonly #hub: Hub;
   readonly #token: string;
+  /** Nobody else's run is called so. */
+  readonly #name: string;
   readonly #child: ChildProcess;
   readonly #done: Promise<Preloaded>;
   readonly #closed: Promise<void>;
   readonly #maker: CloneMaker;
   #settle: { resolve(preloaded: Preloaded): void; reject(error: Error): void } | undefined;
   #line: Line | undefined;
-  #run = '';
   #preloaded: Preloaded | undefined;
   #said = '';
 
@@ -125,20 +127,19 @@ class Making {
     this.#hub = hub;
     this.#done = new Promise((resolve, reject) => (this.#settle = { resolve, reject }));
     this.#token = hub.await({
-      opened: (line, run) => this.#opened(line, run),
+      opened: (line) => this.#opened(line),
       received: (message) => this.#received(message),
       ended: () => undefined,
     });
+    this.#name = `vitest-${this.#token}`;
     const inside = join(maker.library, 'dist', 'vitest-mold.cjs');
     const program = [process.execPath, ...order.execArgv, inside, hub.path, this.#token, order.distPath];
     const env = { ...order.env, FORKPOINT_HOME: maker.places.home, FORKPOINT_NODE: process.execPath };
     this.#child = spawn(
       join(maker.library, 'bin', 'forkpoint'),
-      ['run', '--name', `vitest-${this.#token}`, '--', ...program],
-      {
-        env,
-        stdio: ['pipe', 'pipe', 'pipe'],
-      },
+      ['run', '--name', this.#name, '--', ...program],
+      // A group of its own: the command starts a process before it becomes the launcher.
+      { env, stdio: ['pipe', 'pipe', 'pipe'], detached: true },
     );
     this.#closed = new Promise((resolve) => {
       this.#child.once('close', () => resolve());
@@ -151,22 +152,26 @@ class Making {
   /** Resolves once the image is there, or once it is known to be spoilt. */
   async finish(): Promise<Preloaded> {
     const timer = setTimeout(() => this.#fail(`it was not ready within ${MAKE_MS} ms`), MAKE_MS);
-    // Tests may be over before a better mold is ready.
+    // Whoever ends without closing Vitest has no time to wait.
     const atExit = (): void => {
-      this.#child.kill('SIGKILL');
+      this.#kill();
       rmSync(dirname(this.#image), { recursive: true, force: true });
-      if (this.#run !== '')
-        rmSync(join(this.#maker.places.runs, this.#run), { recursive: true, force: true });
+      this.#removeRun();
     };
+    const { over } = this.#order;
+    const onOver = (): void => this.#fail('Vitest is about to end');
     process.once('exit', atExit);
+    over.addEventListener('abort', onOver);
+    if (over.aborted) onOver();
     try {
       return await this.#done;
     } finally {
       clearTimeout(timer);
-      process.off('exit', atExit);
+      over.removeEventListener('abort', onOver);
       this.#hub.forget(this.#token);
       this.#order.asks.opened(undefined);
       await this.#leave();
+      process.off('exit', atExit);
     }
   }
 
@@ -174,10 +179,29 @@ class Making {
   async #leave(): Promise<void> {
     // A mold ends with its line.
     this.#line?.destroy();
-    const timer = setTimeout(() => this.#child.kill('SIGKILL'), this.#line === undefined ? 0 : END_MS);
+    const timer = setTimeout(() => this.#kill(), this.#line === undefined ? 0 : END_MS);
     await this.#closed;
     clearTimeout(timer);
-    if (this.#run !== '') await removeClone(this.#maker.places, this.#run);
+    this.#removeRun();
+  }
+
+  #kill(): void {
+    try {
+      if (this.#child.pid !== undefined) process.kill(-this.#child.pid, 'SIGKILL');
+    } catch {
+      // It has ended.
+    }
+  }
+
+  /** Removes the run's directory. Synchronous, since the process may be about to end. */
+  #removeRun(): void {
+    const { runs } = this.#maker.places;
+    for (const id of namesIn(runs)) {
+      const directory = join(runs, id);
+      // The plan is there before the launcher has noted anything.
+      const isOurs = ['run.json', 'run.plan'].some((name) => hasText(join(directory, name), this.#name));
+      if (isOurs) rmSync(directory, { recursive: true, force: true });
+    }
   }
 
   #watch(): void {
@@ -199,9 +223,8 @@ class Making {
     this.#settle?.reject(new Error(said === '' ? why : `${why}: ${said}`));
   }
 
-  #opened(line: Line, run: string): void {
+  #opened(line: Line): void {
     this.#line = line;
-    this.#run = run;
     this.#order.asks.opened(line);
     line.send(this.#order.start);
   }
@@ -236,6 +259,22 @@ class Making {
 
   #send(message: ToInside): void {
     this.#line?.send(message);
+  }
+}
+
+function namesIn(directory: string): string[] {
+  try {
+    return readdirSync(directory);
+  } catch {
+    return [];
+  }
+}
+
+function hasText(path: string, text: string): boolean {
+  try {
+    return readFileSync(path, 'latin1').includes(text);
+  } catch {
+    return false;
   }
 }
 

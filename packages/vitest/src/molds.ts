@@ -38,6 +38,7 @@ export class Molds {
   readonly #rules: ImportRules;
   readonly #ownDigest: string;
   readonly #families = new Map<string, Family>();
+  readonly #over = new AbortController();
 
   constructor(maker: CloneMaker, hub: Hub, rules: ImportRules) {
     this.#maker = maker;
@@ -59,11 +60,24 @@ export class Molds {
     // What files import does not hang on variables, and a mold is checked for them anyway.
     const project = digestOf([this.#ownDigest, ...projectOf(options, start)]);
     const family = new Family(
-      { maker: this.#maker, hub: this.#hub, root: this.#root, rules: this.#rules, key, project },
+      {
+        maker: this.#maker,
+        hub: this.#hub,
+        root: this.#root,
+        rules: this.#rules,
+        over: this.#over.signal,
+        key,
+        project,
+      },
       options,
     );
     this.#families.set(key, family);
-    options.project.vitest.onTestsRerun(() => family.doubt());
+    const { vitest } = options.project;
+    vitest.onTestsRerun(() => family.doubt());
+    vitest.onClose(async () => {
+      this.#over.abort();
+      await family.settled();
+    });
     return family;
   }
 }
@@ -73,6 +87,8 @@ interface FamilyParts {
   readonly hub: Hub;
   readonly root: string;
   readonly rules: ImportRules;
+  /** Aborted when Vitest is about to end: nobody will use what is still being made. */
+  readonly over: AbortSignal;
   readonly key: string;
   readonly project: string;
 }
@@ -117,6 +133,11 @@ export class Family {
   /** Files may have changed. */
   doubt(): void {
     this.#isDoubted = true;
+  }
+
+  /** Resolves when no mold is being made. Never rejects. */
+  async settled(): Promise<void> {
+    await Promise.allSettled([this.#mold, this.#better]);
   }
 
   /** Remembers what a test file imports. */
@@ -183,7 +204,7 @@ export class Family {
     start: StartMessage,
     asks: MoldOrder['asks'],
   ): Promise<Mold | readonly Unfit[] | undefined> {
-    const { maker, hub, rules } = this.#parts;
+    const { maker, hub, rules, over } = this.#parts;
     const rehearses = this.#rehearses;
     try {
       return await makeMold(maker, hub, {
@@ -197,6 +218,7 @@ export class Family {
         hasGlobals: start.context.config.globals === true,
         rehearses,
         files: this.#files,
+        over,
         asks,
       });
     } catch (error) {

@@ -17,6 +17,7 @@ export interface WorkerOptions {
         readonly errorStream: NodeJS.WritableStream;
       };
       onTestsRerun(listener: () => void): void;
+      onClose(listener: () => Promise<void> | void): void;
     };
   };
 }

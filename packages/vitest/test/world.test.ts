@@ -1,7 +1,7 @@
 import assert from 'node:assert/strict';
 import fs from 'node:fs';
 import test from 'node:test';
-import { differenceOf, lookAtWorld } from '../src/inside/world.ts';
+import { differenceOf, lookAtWorld, settledWorld } from '../src/inside/world.ts';
 
 /** What a module might do when it is loaded, and how to undo it. */
 const DEEDS: Record<string, () => () => void> = {
@@ -47,4 +47,14 @@ test('a module that changes what others see is found out, and one that does not 
     assert.equal(differenceOf(before, lookAtWorld()), what);
     undo();
   }
+});
+
+test('what a module opens for a moment does not count, and what it keeps open does', async () => {
+  const before = lookAtWorld();
+  setTimeout(() => undefined, 30);
+  assert.equal(differenceOf(before, await settledWorld(before)), undefined);
+  const kept = setInterval(() => undefined, 10_000);
+  const after = await settledWorld(before);
+  clearInterval(kept);
+  assert.equal(differenceOf(before, after), 'it keeps something open');
 });

@@ -21,6 +21,8 @@ import type { Told } from './told.ts';
 const MEASURE_MS = 1000;
 const MEASURE_SHARE = 100;
 const INSPECT_MS = 5000;
+/** How long the last lines of a worker that has ended may be under way. */
+const LAST_WORDS_MS = 500;
 /** A worker whose server is gone answers what it has; its agent takes 5 s at most, and then it is killed (with its whole tree). */
 export const ORPHAN_MS = 7000;
 
@@ -54,6 +56,8 @@ export class Crew {
   readonly #addresses: Addresses;
   readonly #events: CrewEvents;
   readonly #parts = new Map<number, Part>();
+  /** Those that are just being measured. */
+  readonly #measured = new Set<Part>();
 
   constructor(options: ServeOptions, directory: string, addresses: Addresses, events: CrewEvents) {
     this.#options = options;
@@ -125,9 +129,11 @@ export class Crew {
     this.#carry(part);
     this.#parts.set(worker, part);
     process.once('error', (error) => this.#over(part, error.message));
-    process.once('exit', (code, signal) =>
-      this.#over(part, signal === null ? `with code ${code}` : `by ${signal}`),
-    );
+    process.once('exit', (code, signal) => {
+      const how = signal === null ? `with code ${code}` : `by ${signal}`;
+      // What it has told last counts, and may still have to be read.
+      void closed(part.line).then(() => this.#over(part, how));
+    });
   }
 
   /** Measures all workers again and again, until the signal. */
@@ -141,17 +147,20 @@ export class Crew {
     }
   }
 
-  /** Measures a worker, and finds its pid the first time. */
+  /** Measures a worker, and finds its pid the first time; nothing happens while that is under way. */
   async measureOne(part: Part): Promise<void> {
+    if (this.#measured.has(part)) return;
+    this.#measured.add(part);
     try {
       part.hostPid ??= (await rootHostPid(await findRun(this.#options.runs, part.run))) ?? null;
+      if (part.hostPid === null) return;
+      part.usage = await usageOf(part.hostPid);
+      if (this.#parts.has(part.worker)) this.#events.measured(part);
     } catch {
       // It has ended meanwhile, which is told elsewhere.
-      return;
+    } finally {
+      this.#measured.delete(part);
     }
-    if (part.hostPid === null) return;
-    part.usage = await usageOf(part.hostPid);
-    if (this.#parts.has(part.worker)) this.#events.measured(part);
   }
 
   #assignments(slot: number): string[] {
@@ -199,6 +208,15 @@ export class Crew {
   #over(part: Part, how: string): void {
     if (this.#parts.delete(part.worker)) this.#events.over(part, how);
   }
+}
+
+/** Resolves when a connection whose other end is gone is read to its end; soon, should a process of the worker's keep it. */
+async function closed(line: Socket | undefined): Promise<void> {
+  if (line === undefined || line.destroyed) return;
+  const over = new AbortController();
+  const late = pause(LAST_WORDS_MS, undefined, { signal: over.signal }).catch(() => undefined);
+  await Promise.race([late, new Promise<void>((resolve) => line.once('close', () => resolve()))]);
+  over.abort();
 }
 
 /** Where the program wants the listener of a slot to be. */

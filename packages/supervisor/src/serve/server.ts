@@ -235,7 +235,11 @@ export class ReforkServer {
       void this.#crew.measureOne(part);
     }
     if (message['drained'] === true) this.feed({ type: 'drained', worker: part.worker });
-    if (typeof message['requests'] === 'number') this.#report(part);
+    if (typeof message['requests'] === 'number') {
+      this.#report(part);
+      // It may have been ready before its launcher had noted who it is.
+      if (part.hostPid === null) void this.#crew.measureOne(part);
+    }
     if (typeof message['log'] === 'string')
       this.#options.log('info', `worker ${part.worker}: ${message['log']}`);
     if (typeof message['inspect'] === 'string') part.inspected?.(message['inspect']);

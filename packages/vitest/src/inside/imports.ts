@@ -1,7 +1,7 @@
 import { setImmediate as nextTurn } from 'node:timers/promises';
 import { fileURLToPath, pathToFileURL } from 'node:url';
 import type { ImportId, Preloaded, Unfit } from '../messages.ts';
-import { differenceOf, lookAtWorld } from './world.ts';
+import { differenceOf, lookAtWorld, settledWorld } from './world.ts';
 
 /** What `globals: true` puts there once a file is run (vitest/globals). */
 const GLOBALS = [
@@ -131,7 +131,7 @@ async function tryImport(
   } catch (error) {
     return `it fails: ${error instanceof Error ? error.message : String(error)}`;
   }
-  return traps?.take() ?? differenceOf(before, lookAtWorld());
+  return traps?.take() ?? differenceOf(before, await settledWorld(before));
 }
 
 /** Stand in the place of the globals of tests, and notice who asks for them. */

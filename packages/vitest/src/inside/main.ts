@@ -1,5 +1,4 @@
 // The program of a mold: a worker of Vitest that is stopped behind its start. Bundled to CommonJS; see ../mold.ts.
-import { readFileSync } from 'node:fs';
 import { Socket } from 'node:net';
 import { join } from 'node:path';
 import { pathToFileURL } from 'node:url';
@@ -62,7 +61,6 @@ const CLIENTS = ['jsdom', 'happy-dom'];
 // Taken before a test can replace them.
 const exit = process.exit.bind(process);
 const { env } = process;
-const controlDirectory = env['FORKPOINT_DIR'] ?? '';
 
 /** One process: first the mold, then, restored, one of its clones. */
 class Inside {
@@ -144,7 +142,7 @@ class Inside {
         },
       );
     });
-    this.#send({ forkpoint: 'hello', token, run: runId() });
+    this.#send({ forkpoint: 'hello', token });
   }
 
   #send(message: FromInside): void {
@@ -203,19 +201,6 @@ class Inside {
     // As in a worker of the pool `forks`, where fake timers leave nextTick alone for it.
     Object.assign(process, { send: (message: unknown) => this.#line?.send(message), connected: true });
     await this.#connect(socket, token);
-  }
-}
-
-/** Returns the id of the run that this process is. */
-function runId(): string {
-  try {
-    const { id } = JSON.parse(readFileSync(join(controlDirectory, 'identity.json'), 'utf8')) as {
-      id?: unknown;
-    };
-    return String(id);
-  } catch {
-    // Only needed to remove what is left of a mold.
-    return '';
   }
 }
 

@@ -23,6 +23,10 @@ const PATCHED = [
   'assert',
 ];
 
+/** How long what an import has opened may take to be closed again, and how often that is looked at. */
+const SETTLE_MS = 300;
+const SETTLE_STEP_MS = 10;
+
 /** Where Vitest and Jest keep the matchers that `expect.extend` adds. */
 const MATCHERS = Symbol.for('matchers-object');
 
@@ -77,9 +81,26 @@ export function lookAtWorld(): World {
   };
 }
 
+/** Looks again until nothing is open that was not before, for a moment: a read that has just begun is nothing that stays open. */
+export async function settledWorld(before: World): Promise<World> {
+  const { setTimeout: pause } = process.getBuiltinModule('node:timers/promises');
+  const end = performance.now() + SETTLE_MS;
+  let after = lookAtWorld();
+  while (keepsOpen(before, after) && performance.now() < end) {
+    await pause(SETTLE_STEP_MS);
+    after = lookAtWorld();
+  }
+  return after;
+}
+
+/** Whether there is more that keeps the process going. */
+function keepsOpen(before: World, after: World): boolean {
+  return after.resources > before.resources;
+}
+
 /** Returns what differs, in words; undefined when nothing does. */
 export function differenceOf(before: World, after: World): string | undefined {
-  if (after.resources > before.resources) return 'it keeps something open';
+  if (keepsOpen(before, after)) return 'it keeps something open';
   if (after.listeners !== before.listeners) return 'it listens for events of the process';
   for (const [object, keys] of before.objects) {
     const now = after.objects.get(object);
