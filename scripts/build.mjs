@@ -73,6 +73,8 @@ async function bundle(out) {
       'cli.main': join(root, 'packages/cli/src/main.ts'),
       'worker.main': join(root, 'packages/supervisor/src/main.ts'),
       'vitest-mold': join(root, 'packages/vitest/src/inside/main.ts'),
+      test: join(root, 'packages/vitest/src/node-test/parent.ts'),
+      'test-mold': join(root, 'packages/vitest/src/node-test/inside.ts'),
       warm: join(root, 'packages/supervisor/src/warm/driver/main.ts'),
     },
     minifySyntax: true,

@@ -303,7 +303,7 @@ static int plan_main(const char *path) {
 int main(int count, char **arguments) {
   if (count == 3 && strcmp(arguments[1], "run") == 0) return plan_main(arguments[2]);
   if (count >= 2 && strcmp(arguments[1], "restore") == 0) return restore_main(count - 2, arguments + 2);
-  if (count >= 4 && strncmp(arguments[1], "warm", 4) == 0) return warm_main(strcmp(arguments[1], "warm-check") == 0, arguments + 2);
+  if (count >= 4 && strncmp(arguments[1], "warm", 4) == 0) return warm_main(arguments[1], arguments + 2);
   if (count >= 3 && strcmp(arguments[1], "child") == 0) return child_main(arguments[2], arguments + 3);
   if (count == 2 && strcmp(arguments[1], "cpu") == 0) {
     uint32_t words[16];

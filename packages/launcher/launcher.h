@@ -104,6 +104,7 @@ struct run {
   // Of a warm command line: what its program reads first, the file `warm` in the control directory.
   const char *given;
   size_t given_length;
+  int ended_by;  // the signal that has ended the program, or 0
 };
 
 // util.c
@@ -161,7 +162,7 @@ void restore_again(char **arguments);
 extern char **cold_command;
 void cold_start(const char *reason, const char *detail) __attribute__((noreturn));
 void cold_forget(const char *run_directory);
-int warm_main(int is_check, char **arguments);
+int warm_main(const char *verb, char **arguments);
 int restore_warm(struct run *run, char **arguments);
 
 // layers.c: page files

@@ -389,5 +389,6 @@ int outer_serve(struct run *run) {
   finish(&outer);
   if (!outer.started) abandon(run, outer.failure, outer.exit_code);
   if (run->is_child) child_ended(run, outer.status);
+  if (outer.started && outer.exit_code != EXIT_OURS && WIFSIGNALED(outer.status)) run->ended_by = WTERMSIG(outer.status);
   return outer.exit_code;
 }

@@ -245,7 +245,8 @@ static void end_pod(void) {
   int code = farewell();
   // Here, because this process outlives every other one of the pod.
   if (pod.orphaned) remove_stillborn();
-  if (pod.unrecorded || (pod.run->is_child && !pod.run->survives)) remove_tree(pod.run->dir);
+  // Nobody looks for the run behind a command line.
+  if (pod.unrecorded || pod.run->given != NULL || (pod.run->is_child && !pod.run->survives)) remove_tree(pod.run->dir);
   // A detached child leaves its record and its log; its image was made for it alone.
   if (pod.run->is_child) remove_tree(join(pod.run->dir, "/image", NULL));
   remove_tree(join(pod.run->dir, "/ctl", NULL));

@@ -287,16 +287,29 @@ static size_t size_given(void) {
   return size;
 }
 
-static int from_image(const char *home, const char *directory, const struct plan *plan, char *cwd) {
+// As an ordinary start would have ended; the memory of this process is no part of that.
+static void end_by(int number) {
+  struct rlimit none = {0};
+  sigset_t set;
+  sigemptyset(&set);
+  sigaddset(&set, number);
+  setrlimit(RLIMIT_CORE, &none);
+  signal(number, SIG_DFL);
+  raise(number);
+  sigprocmask(SIG_UNBLOCK, &set, NULL);
+}
+
+static int from_image(const char *home, const char *directory, char *cwd) {
   static struct run run;
   const char *image = join(directory, "/image", NULL);
   struct text given = given_to_program(cwd);
-  (void)plan;
   run.home = home;
   run.given = given.bytes;
   run.given_length = given.length;
   char *arguments[] = {(char *)image, (char *)"--cwd", cwd, NULL};
-  return restore_warm(&run, arguments);
+  int code = restore_warm(&run, arguments);
+  if (run.ended_by != 0) end_by(run.ended_by);
+  return code;
 }
 
 // Of a checking run, made before the image is published, the plan lies at a place of its own and the project is a copy.
@@ -306,11 +319,26 @@ static int check(const char *home, const char *directory) {
   if (read_plan(join(directory, "/plan", NULL), "warm", &plan) == NULL || getcwd(cwd, sizeof cwd) == NULL) return EXIT_OURS;
   static char *nothing[] = {(char *)"/nonexistent/forkpoint-warm-check"};
   arm(nothing, 1);
-  return from_image(home, directory, &plan, cwd);
+  return from_image(home, directory, cwd);
 }
 
-// `launcher warm HOME NAME ARG...`, and for the check of a new image `launcher warm-check HOME DIRECTORY ARG...`.
-int warm_main(int is_check, char **arguments) {
+// An image whose directory the caller knows and has looked at; an ordinary start is these words: COUNT WORD... ARG...
+static int of_directory(const char *home, const char *directory, char **arguments) {
+  char cwd[PATH_MAX], *end;
+  size_t there = 0;
+  while (arguments[there] != NULL) there++;
+  size_t count = there > 0 ? strtoul(arguments[0], &end, 10) : 0;
+  if (count == 0 || *end != 0 || count >= there) bail(EXIT_OURS, "launcher warm-image needs an ordinary start behind %s", directory);
+  typed = arguments + 1 + count;
+  arm(arguments + 1, count);
+  if (getcwd(cwd, sizeof cwd) == NULL || cwd[0] != '/') cold_start("there is no working directory", NULL);
+  if (size_given() > GIVEN_MAX) cold_start("very long arguments", NULL);
+  return from_image(home, directory, cwd);
+}
+
+// `launcher warm HOME NAME ARG...`; for the check of a new image `launcher warm-check HOME DIRECTORY ARG...`; and
+// `launcher warm-image HOME DIRECTORY COUNT WORD... ARG...`.
+int warm_main(const char *verb, char **arguments) {
   struct plan command, plan;
   char cwd[PATH_MAX];
   size_t root;
@@ -319,7 +347,8 @@ int warm_main(int is_check, char **arguments) {
   name = arguments[1];
   typed = arguments + 2;
   for (int fd = 0; fd < 3; fd++) variant[fd] = isatty(fd) ? '1' : '0';
-  if (is_check) return check(home, name);
+  if (strcmp(verb, "warm-check") == 0) return check(home, name);
+  if (strcmp(verb, "warm-image") == 0) return of_directory(home, name, typed);
   if (strcmp(name, "--limits") == 0) {
     digest_of_limits(cwd);
     return puts(cwd) < 0;
@@ -350,5 +379,5 @@ int warm_main(int is_check, char **arguments) {
     cold_start(reason, detail);
   }
   if (size_given() > GIVEN_MAX) cold_start("very long arguments", NULL);
-  return from_image(home, directory, &plan, cwd);
+  return from_image(home, directory, cwd);
 }

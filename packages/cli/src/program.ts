@@ -20,6 +20,7 @@ import { addRm } from './commands/rm.ts';
 import { addRun } from './commands/run.ts';
 import { addServe } from './commands/serve.ts';
 import { addSetup } from './commands/setup.ts';
+import { addTest } from './commands/test.ts';
 import { addTrain } from './commands/train.ts';
 import { addTree } from './commands/tree.ts';
 import { addVerify } from './commands/verify.ts';
@@ -141,6 +142,7 @@ function build(
   addTrain(program, cli, finish);
   addCheckClones(program, cli, finish);
   addWarm(program, cli, finish);
+  addTest(program, cli, finish);
   addVitest(program, cli, finish);
   addSetup(program, cli, finish);
   addDoctor(program, cli, finish);

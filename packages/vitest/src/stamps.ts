@@ -1,4 +1,5 @@
 import { createHash } from 'node:crypto';
+import { readFileSync, statSync } from 'node:fs';
 import { readFile, stat } from 'node:fs/promises';
 
 /** A file as it was: what it said counts, time and size only spare a look at it. */
@@ -40,6 +41,17 @@ export async function changedOf(stamps: readonly Stamp[]): Promise<string | unde
     }
   });
   return changed.find((path) => path !== undefined);
+}
+
+/** Whether a file says something else now, or is gone. Synchronous, for whoever cannot wait. */
+export function isChangedSync({ path, size, mtimeMs, sha256 }: Stamp): boolean {
+  try {
+    const now = statSync(path);
+    if (now.size === size && now.mtimeMs === mtimeMs) return false;
+    return now.size !== size || createHash('sha256').update(readFileSync(path)).digest('hex') !== sha256;
+  } catch {
+    return true;
+  }
 }
 
 async function inGroups<T, R>(all: readonly T[], look: (one: T) => Promise<R>): Promise<R[]> {

@@ -6,6 +6,7 @@ import { Baseline } from './baseline.ts';
 import { Entry } from './entry.ts';
 import type { Level } from './entry.ts';
 import { EnvironmentWatch } from './environment.ts';
+import { readGiven } from './given.ts';
 import { forgetRun } from './resets.ts';
 import { StandIns } from './streams.ts';
 import type { Terminals } from './streams.ts';
@@ -153,30 +154,6 @@ class Driver {
     process.argv = [process.argv[0] ?? process.execPath, this.#orders.entry, ...given.args];
     soon(() => this.#entry.start());
   }
-}
-
-/** What the launcher hands over: strings that end in NUL, in the format of a plan (ARCHITECTURE.md, Plans). */
-function readGiven(path: string): {
-  args: string[];
-  env: Record<string, string>;
-  cwd: string;
-  umask: number;
-} {
-  const strings = readFileSync(path, 'utf8').split('\0');
-  const records = new Map<string, string[]>();
-  for (let at = 0; at < strings.length - 1;) {
-    const [key = '', count = '0'] = (strings[at] ?? '').split(':');
-    records.set(key, strings.slice(at + 1, at + 1 + Number(count)));
-    at += 1 + Number(count);
-  }
-  const env: Record<string, string> = {};
-  for (const pair of records.get('env') ?? []) {
-    const equals = pair.indexOf('=');
-    if (equals > 0) env[pair.slice(0, equals)] ??= pair.slice(equals + 1);
-  }
-  const [cwd = '/'] = records.get('cwd') ?? [];
-  const [umask = '022'] = records.get('umask') ?? [];
-  return { args: records.get('arg') ?? [], env, cwd, umask: Number.parseInt(umask, 8) };
 }
 
 function lookAt(path: string): void {

@@ -1,0 +1,3 @@
+import heavy from 'heavy';
+
+export const modern = () => `modern ${typeof heavy.count}`;

@@ -1,0 +1,3 @@
+import { modern } from 'modern';
+
+export const shared = () => modern();

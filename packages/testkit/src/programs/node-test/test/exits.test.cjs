@@ -1,0 +1,3 @@
+const test = require('node:test');
+
+test('ends everything', () => process.exit(3));
