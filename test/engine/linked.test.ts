@@ -2,6 +2,7 @@ import assert from 'node:assert/strict';
 import { chmodSync, readdirSync, readFileSync, renameSync, rmSync, statSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
+import { openContents, readManifest } from '@forkpoint/store';
 import { createPerson, fetchText } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { parse, restoreAnywhere, startServer } from './helpers.ts';
@@ -46,6 +47,30 @@ describe('a linked image', () => {
     const maps = readFileSync(`/proc/${found?.hostPid}/maps`, 'utf8');
     assert.match(maps, /\/layers\/[0-9a-f]+-\d+\.pages$/m);
     assert.match(await fetchText(clone.port, '/item/19999'), /value 19999/);
+  });
+
+  test('what a clone has written to is shared by its children, but for single pages', async () => {
+    const { run } = await startServer(person);
+    await person.json(['checkpoint', run.id, './written', '--stop']);
+    const clone = await restoreAnywhere(person, join(person.scratch, 'written'));
+    for (let item = 0; item < 20; item++) await fetchText(clone.port, `/item/${item}`);
+    const [child] = (await person.json(['fork', clone.run.id, '-d'])) as { id: string }[];
+    const image = join(person.home, 'runs', child?.id ?? '', 'image');
+    const { processes } = await readManifest(image);
+    const opened = await openContents(image, processes[0]?.pid ?? 0);
+    opened.close();
+    const { contents, memories } = opened;
+    const copied = contents.areas
+      .filter(({ kept }) => kept === 'changed')
+      .flatMap(({ pid, start, end }) => {
+        const [from, to] = [start, end].map((text) => Number.parseInt(text, 16)) as [number, number];
+        const { runs = [] } = memories.get(pid) ?? {};
+        return runs.filter(
+          ({ address, firstPage }) => from <= address && address < to && firstPage !== undefined,
+        );
+      });
+    assert.ok(copied.length > 0, 'it has written to pages here and there');
+    assert.deepEqual([...new Set(copied.map(({ pageCount }) => pageCount))], [1]);
   });
 
   test('depends on nothing: images are moved and deleted under running programs, which checkpoint again', async () => {

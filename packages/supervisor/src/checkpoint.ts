@@ -136,13 +136,14 @@ export interface Captured {
 
 /**
  * Brings the members to a halt, dumps and makes an image of it in `directory`. `halted` is called while the program
- * stands still, right before the dump.
+ * stands still, right before the dump. `threshold` is the shortest run of pages that is linked.
  */
 export async function capture(
   job: Job,
   before: Look,
   directory: string,
   progress: Progress & { halted?(): Promise<void> },
+  threshold?: number,
 ): Promise<Captured> {
   const { link, request, surroundings } = job;
   const members = request.uncoordinated === true ? [] : membersOf(job, before);
@@ -169,7 +170,13 @@ export async function capture(
   assertComplete(surroundings, directory, dumped);
   const frozen = frozenMs(directory);
   return {
-    ...finishImage(job, directory, { members: [...job.ready], commands, score, taken: dumped.taken }),
+    ...finishImage(job, directory, {
+      members: [...job.ready],
+      commands,
+      score,
+      taken: dumped.taken,
+      ...(threshold !== undefined && { threshold }),
+    }),
     dumped,
     frozenMs: frozen,
   };
@@ -245,11 +252,20 @@ function assertComplete({ rootPid }: Surroundings, directory: string, { processe
   if (missing.length > 0) throw cannotCheckpoint(missing);
 }
 
+/** What is known of a fresh image, and how it is linked. */
+interface ImageFacts extends Pick<
+  Parameters<typeof describe>[1],
+  'members' | 'commands' | 'score' | 'taken'
+> {
+  /** Shortest run of pages that is linked. */
+  readonly threshold?: number;
+}
+
 /** Rewrites CRIU's files, and adds ours. The dump's log and statistics go: they are of no use to a restore. */
 export function finishImage(
   job: Pick<Job, 'request' | 'surroundings' | 'versions' | 'ready' | 'blockedAsker'>,
   directory: string,
-  facts: Pick<Parameters<typeof describe>[1], 'members' | 'commands' | 'score' | 'taken'>,
+  facts: ImageFacts,
 ): { manifest: Manifest; sizes: Taken['sizes'] } {
   const { surroundings } = job;
   const source = openSource(directory);
@@ -271,7 +287,7 @@ export function finishImage(
   const copied =
     job.request.link === false
       ? adoptInherited(directory, surroundings)
-      : linkImage(directory, surroundings).copied;
+      : linkImage(directory, surroundings, facts.threshold).copied;
   const summary = summarize(openSource(directory));
   const manifest = describe(directory, {
     ...facts,

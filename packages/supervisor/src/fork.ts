@@ -16,6 +16,11 @@ import type { SocketFacts } from './sockets.ts';
 
 /** Where the choice for a listener stands when it is named neither by its slot nor by its port. */
 const ANY = '*';
+/**
+ * Shortest run that is linked for children, in pages: what a parent has written to since its own restore lies in short runs, and each
+ * child would have a copy of all of them. A mapping more costs a child some 10 us (bench/NOTES.md, "Fork").
+ */
+const THRESHOLD = 2;
 const STREAMS = ['stdin', 'stdout', 'stderr'] as const;
 
 /** The children of a fork, as they were ordered; whether they live, they tell whoever waits for them. */
@@ -46,7 +51,7 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
   try {
     let taken: Taken = new Map();
     let known: Sockets = new Map();
-    const captured = await capture(job, before, image, {
+    const steps = {
       prepared: () => {
         known = socketsOf(socketsIn(before));
         progress.prepared();
@@ -56,7 +61,8 @@ export async function takeFork(job: Job, progress: Progress): Promise<Forked> {
       halted: async () => {
         taken = await takeDescriptors(job, before, known);
       },
-    });
+    };
+    const captured = await capture(job, before, image, steps, THRESHOLD);
     const { manifest, dumped } = captured;
     const listeners = listenersOf(manifest.slots, taken, request.listen ?? {});
     const streams = (request.stdio ?? 'inherit') === 'inherit' ? streamsOf(surroundings.rootPid, taken) : [];

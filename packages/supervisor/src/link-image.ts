@@ -15,12 +15,13 @@ const SHIM = 'shim.so';
 /**
  * Links a fresh image in place: its pages files become layers, and layers that the program has mapped from earlier
  * images get a name in this one too, so that the image depends on nothing. Returns what was linked, by process, and how many bytes
- * had to be copied because they could not be linked.
+ * had to be copied because they could not be linked. `threshold` is the shortest run that is linked, in pages.
  * Throws ImageError and system errors; the directory is then of no use.
  */
 export function linkImage(
   directory: string,
   surroundings: Pick<Surroundings, 'controlDirectory' | 'runDirectory'>,
+  threshold?: number,
 ): { reports: ReadonlyMap<number, LinkReport>; copied: number } {
   const unique = randomBytes(6).toString('hex');
   const layersPath = join(surroundings.controlDirectory, LAYERS);
@@ -42,6 +43,7 @@ export function linkImage(
       makesOwnCalls: goFinder(),
       mayExecute: !isNoexec(surroundings.runDirectory),
       changesMax: changesMax(),
+      ...(threshold !== undefined && { threshold }),
       ...thresholdFrom(process.env),
     });
     moveLayers(directory, linked);
