@@ -127,6 +127,7 @@ final class Member {
     requests.lock();
     try {
       prepare(options);
+      if (!options.containsKey("count")) Compilers.settle();
       round.lock();
       try {
         return conclude(runRound(null, answered, !options.containsKey("count")));
@@ -278,6 +279,7 @@ final class Member {
       try {
         if (id.equals(lastAsk)) return;
         lastAsk = id;
+        Compilers.settle();
         Result result = runRound(id, first -> {}, true);
         if (result.failure != null) Threads.report(result.failure);
         if (result.answer.isPending()) control.nextAnswer(PUBLISH_LIMIT_MS);
