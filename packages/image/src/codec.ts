@@ -1,10 +1,14 @@
-import { fromBinary, toBinary, type DescMessage, type MessageShape } from '@bufbuild/protobuf';
+import type { Message } from '@bufbuild/protobuf';
 import { ImageError } from './error.ts';
-import { pagemap_entrySchema, pagemap_headSchema } from './gen/pagemap_pb.ts';
 import type { pagemap_entry, pagemap_head } from './gen/pagemap_pb.ts';
 import { KINDS, kindOf, magicsOf, type MessageKind, type MessageOf } from './kinds.ts';
 import { payloadLength } from './payload.ts';
-import { missingRequired } from './required.ts';
+import { decodeMessage, encodeMessage, MissingField } from './message.ts';
+import { schema } from './schema.ts';
+import type { Schema } from './schema.ts';
+
+const pagemapHead = schema<pagemap_head>('pagemap_head');
+const pagemapEntry = schema<pagemap_entry>('pagemap_entry');
 
 /** Upper bounds on what the decoder accepts; beyond one of them it throws `ERR_FORKPOINT_IMAGE_LIMIT`. */
 export interface Limits {
@@ -86,7 +90,7 @@ export function decodePagemapHead(
 ): { head: pagemap_head; offset: number } {
   const reader = new FrameReader(name, bytes, bounds);
   reader.magics(magicsOf('pagemap'));
-  return { head: reader.message(pagemap_headSchema()), offset: reader.offset };
+  return { head: reader.message(pagemapHead()), offset: reader.offset };
 }
 
 /** Returns the bytes of an image file. Throws ImageError for a message without one of its required fields. */
@@ -95,12 +99,12 @@ export function encodeImage(file: ImageFile): Uint8Array {
   const writer = new FrameWriter(file.name);
   for (const magic of magicsOf(file.kind)) writer.word(magic);
   if (file.kind === 'pagemap') {
-    writer.message(pagemap_headSchema(), file.head);
-    for (const entry of file.entries) writer.message(pagemap_entrySchema(), entry);
+    writer.message(pagemapHead(), file.head);
+    for (const entry of file.entries) writer.message(pagemapEntry(), entry);
   } else {
-    const schema: DescMessage = KINDS[file.kind].schema();
+    const described: Schema = KINDS[file.kind].schema();
     for (const { message, payload } of file.entries) {
-      writer.message(schema, message);
+      writer.message(described, message);
       writer.bytes(payload);
     }
   }
@@ -108,18 +112,18 @@ export function encodeImage(file: ImageFile): Uint8Array {
 }
 
 function decodePagemap(reader: FrameReader): PagemapFile {
-  const head = reader.message(pagemap_headSchema());
+  const head = reader.message(pagemapHead());
   const entries: pagemap_entry[] = [];
-  while (!reader.isDone) entries.push(reader.message(pagemap_entrySchema()));
+  while (!reader.isDone) entries.push(reader.message(pagemapEntry()));
   return { kind: 'pagemap', name: reader.name, head, entries };
 }
 
 function decodeMessages(kind: MessageKind, reader: FrameReader): ImageFile {
   const definition = KINDS[kind];
-  const schema: DescMessage = definition.schema();
-  const entries: Entry<MessageShape<DescMessage>>[] = [];
+  const described: Schema = definition.schema();
+  const entries: Entry<Message>[] = [];
   while (!reader.isDone) {
-    const message = reader.message(schema);
+    const message = reader.message(described);
     let payload: Uint8Array = NOTHING;
     if (definition.payload === 'rest') payload = reader.take(reader.remaining);
     if (definition.payload === 'counted') {
@@ -169,7 +173,7 @@ class FrameReader {
     }
   }
 
-  message<Schema extends DescMessage>(schema: Schema): MessageShape<Schema> {
+  message<Type extends Message>(described: Schema<Type>): Type {
     const offset = this.offset;
     if (++this.#count > this.#limits.entries) {
       const what = `more than ${this.#limits.entries} entries`;
@@ -181,17 +185,15 @@ class FrameReader {
       throw new ImageError('ERR_FORKPOINT_IMAGE_LIMIT', this.name, what, { offset });
     }
     const bytes = this.take(length);
-    let message: MessageShape<Schema>;
     try {
-      message = fromBinary(schema, bytes);
+      return decodeMessage(described, bytes);
     } catch (cause) {
-      const what = `no ${schema.typeName} message`;
+      const what =
+        cause instanceof MissingField
+          ? `a ${described.typeName} message without its required field ${cause.field}`
+          : `no ${described.typeName} message`;
       throw new ImageError('ERR_FORKPOINT_IMAGE_MALFORMED', this.name, what, { offset, cause });
     }
-    const missing = missingRequired(schema, message);
-    if (missing === undefined) return message;
-    const what = `a ${schema.typeName} message without its required field ${missing}`;
-    throw new ImageError('ERR_FORKPOINT_IMAGE_MALFORMED', this.name, what, { offset });
   }
 
   take(length: number): Uint8Array {
@@ -230,12 +232,12 @@ class FrameWriter {
     this.#parts.push(bytes);
   }
 
-  message<Schema extends DescMessage>(schema: Schema, message: MessageShape<Schema>): void {
+  message<Type extends Message>(described: Schema<Type>, message: Type): void {
     let bytes: Uint8Array;
     try {
-      bytes = toBinary(schema, message);
+      bytes = encodeMessage(described, message);
     } catch (cause) {
-      const what = `cannot encode a ${schema.typeName} message`;
+      const what = `cannot encode a ${described.typeName} message`;
       throw new ImageError('ERR_FORKPOINT_IMAGE_INVALID', this.#name, what, { cause });
     }
     this.word(bytes.length);

@@ -28,6 +28,17 @@ export class ImageDirectory {
     this.#limits = limits;
   }
 
+  /**
+   * Returns the image as `source` has it now, after all that was changed in the messages was written there: what has been
+   * decoded is not decoded again. Pagemaps are, since they are changed by their bytes.
+   */
+  in(source: ImageSource): ImageDirectory {
+    const image = new ImageDirectory(source, this.#limits);
+    for (const [name, file] of this.#files)
+      if (file.kind !== 'pagemap' && source.names.includes(name)) image.#files.set(name, file);
+    return image;
+  }
+
   /** Returns the file of that name, undefined when the image has none. Throws ImageError. */
   find<Kind extends MessageKind>(kind: Kind, name: string): MessageFile<Kind> | undefined {
     if (kindOf(name) !== kind) return undefined;

@@ -33,6 +33,8 @@ export {
   toAddress,
 } from './pages.ts';
 export type { PageRun } from './pages.ts';
+export { create } from './message.ts';
+export type { Values } from './message.ts';
 export { pagemapRuns } from './pagemap-runs.ts';
 export { summarize } from './summary.ts';
 export type {

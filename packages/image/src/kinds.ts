@@ -1,35 +1,37 @@
-import type { DescMessage, MessageShape } from '@bufbuild/protobuf';
-import { apparmor_entrySchema } from './gen/apparmor_pb.ts';
-import { bpfmap_data_entrySchema } from './gen/bpfmap-data_pb.ts';
-import { bpfmap_file_entrySchema } from './gen/bpfmap-file_pb.ts';
-import { cgroup_entrySchema } from './gen/cgroup_pb.ts';
-import { core_entrySchema, task_kobj_ids_entrySchema } from './gen/core_pb.ts';
-import { cpuinfo_entrySchema } from './gen/cpuinfo_pb.ts';
-import { fdinfo_entrySchema, file_entrySchema } from './gen/fdinfo_pb.ts';
-import { file_lock_entrySchema } from './gen/file-lock_pb.ts';
-import { fs_entrySchema } from './gen/fs_pb.ts';
-import { ghost_file_entrySchema } from './gen/ghost-file_pb.ts';
-import { inventory_entrySchema } from './gen/inventory_pb.ts';
-import { ipc_msg_entrySchema } from './gen/ipc-msg_pb.ts';
-import { ipc_sem_entrySchema } from './gen/ipc-sem_pb.ts';
-import { ipc_shm_entrySchema } from './gen/ipc-shm_pb.ts';
-import { ipc_var_entrySchema } from './gen/ipc-var_pb.ts';
-import { memfd_inode_entrySchema } from './gen/memfd_pb.ts';
-import { mm_entrySchema } from './gen/mm_pb.ts';
-import { mnt_entrySchema } from './gen/mnt_pb.ts';
-import { net_device_entrySchema, netns_entrySchema } from './gen/netdev_pb.ts';
-import { pidns_entrySchema } from './gen/pidns_pb.ts';
-import { pipe_data_entrySchema } from './gen/pipe-data_pb.ts';
-import { pstree_entrySchema } from './gen/pstree_pb.ts';
-import { remap_file_path_entrySchema } from './gen/remap-file-path_pb.ts';
-import { seccomp_entrySchema } from './gen/seccomp_pb.ts';
-import { sk_packet_entrySchema } from './gen/sk-packet_pb.ts';
-import { stats_entrySchema } from './gen/stats_pb.ts';
-import { tcp_stream_entrySchema } from './gen/tcp-stream_pb.ts';
-import { timens_entrySchema } from './gen/timens_pb.ts';
-import { tty_data_entrySchema, tty_info_entrySchema } from './gen/tty_pb.ts';
-import { userns_entrySchema } from './gen/userns_pb.ts';
-import { utsns_entrySchema } from './gen/utsns_pb.ts';
+import type { Message } from '@bufbuild/protobuf';
+import type { apparmor_entry } from './gen/apparmor_pb.ts';
+import type { bpfmap_data_entry } from './gen/bpfmap-data_pb.ts';
+import type { bpfmap_file_entry } from './gen/bpfmap-file_pb.ts';
+import type { cgroup_entry } from './gen/cgroup_pb.ts';
+import type { core_entry, task_kobj_ids_entry } from './gen/core_pb.ts';
+import type { cpuinfo_entry } from './gen/cpuinfo_pb.ts';
+import type { fdinfo_entry, file_entry } from './gen/fdinfo_pb.ts';
+import type { file_lock_entry } from './gen/file-lock_pb.ts';
+import type { fs_entry } from './gen/fs_pb.ts';
+import type { ghost_file_entry } from './gen/ghost-file_pb.ts';
+import type { inventory_entry } from './gen/inventory_pb.ts';
+import type { ipc_msg_entry } from './gen/ipc-msg_pb.ts';
+import type { ipc_sem_entry } from './gen/ipc-sem_pb.ts';
+import type { ipc_shm_entry } from './gen/ipc-shm_pb.ts';
+import type { ipc_var_entry } from './gen/ipc-var_pb.ts';
+import type { memfd_inode_entry } from './gen/memfd_pb.ts';
+import type { mm_entry } from './gen/mm_pb.ts';
+import type { mnt_entry } from './gen/mnt_pb.ts';
+import type { net_device_entry, netns_entry } from './gen/netdev_pb.ts';
+import type { pidns_entry } from './gen/pidns_pb.ts';
+import type { pipe_data_entry } from './gen/pipe-data_pb.ts';
+import type { pstree_entry } from './gen/pstree_pb.ts';
+import type { remap_file_path_entry } from './gen/remap-file-path_pb.ts';
+import type { seccomp_entry } from './gen/seccomp_pb.ts';
+import type { sk_packet_entry } from './gen/sk-packet_pb.ts';
+import type { stats_entry } from './gen/stats_pb.ts';
+import type { tcp_stream_entry } from './gen/tcp-stream_pb.ts';
+import type { timens_entry } from './gen/timens_pb.ts';
+import type { tty_data_entry, tty_info_entry } from './gen/tty_pb.ts';
+import type { userns_entry } from './gen/userns_pb.ts';
+import type { utsns_entry } from './gen/utsns_pb.ts';
+import { schema } from './schema.ts';
+import type { Schema } from './schema.ts';
 
 /** First magic number of every image file but the inventory (CRIU images 1.1, criu/include/magic.h). */
 export const COMMON_MAGIC = 0x54564319;
@@ -46,20 +48,21 @@ export type Payload =
   /** Raw bytes whose length the message gives. */
   | 'counted';
 
-interface KindDefinition<Schema extends DescMessage = DescMessage> {
+interface KindDefinition<Type extends Message = Message> {
   readonly name: RegExp;
   readonly magic: number;
-  readonly schema: () => Schema;
+  readonly schema: () => Schema<Type>;
   readonly payload: Payload;
 }
 
-function kind<Schema extends DescMessage>(
+/** A kind of file, named as its type of messages is. */
+function kind<Type extends Message>(
   name: RegExp,
   magic: number,
-  schema: () => Schema,
+  typeName: Type['$typeName'],
   payload: Payload = 'none',
-): KindDefinition<Schema> {
-  return { name, magic, schema, payload };
+): KindDefinition<Type> {
+  return { name, magic, schema: schema<Type>(typeName), payload };
 }
 
 /**
@@ -67,55 +70,65 @@ function kind<Schema extends DescMessage>(
  * tables in criu/image-desc.c and criu/include/magic.h of CRIU 4.2.
  */
 export const KINDS = {
-  apparmor: kind(/^apparmor\.img$/, 0x59423047, apparmor_entrySchema),
-  'bpfmap-data': kind(/^bpfmap-data\.img$/, 0x64324033, bpfmap_data_entrySchema, 'counted'),
-  'bpfmap-file': kind(/^bpfmap-file\.img$/, 0x57506142, bpfmap_file_entrySchema),
-  cgroup: kind(/^cgroup\.img$/, 0x59383330, cgroup_entrySchema),
-  core: kind(/^core-\d+\.img$/, 0x55053847, core_entrySchema),
-  cpuinfo: kind(/^cpuinfo\.img$/, 0x61404013, cpuinfo_entrySchema),
-  fdinfo: kind(/^fdinfo-\d+\.img$/, 0x56213732, fdinfo_entrySchema),
-  'fifo-data': kind(/^fifo-data\.img$/, 0x59333054, pipe_data_entrySchema, 'counted'),
-  filelocks: kind(/^filelocks\.img$/, 0x54323616, file_lock_entrySchema),
-  files: kind(/^files\.img$/, 0x56303138, file_entrySchema),
-  fs: kind(/^fs-\d+\.img$/, 0x51403912, fs_entrySchema),
-  'ghost-file': kind(/^ghost-file-[0-9a-f]+\.img$/, 0x52583605, ghost_file_entrySchema, 'rest'),
-  ids: kind(/^ids-\d+\.img$/, 0x54432030, task_kobj_ids_entrySchema),
-  inventory: kind(/^inventory\.img$/, 0x58313116, inventory_entrySchema),
-  'ipcns-msg': kind(/^ipcns-msg-\d+\.img$/, 0x55453737, ipc_msg_entrySchema, 'counted'),
-  'ipcns-sem': kind(/^ipcns-sem-\d+\.img$/, 0x59573019, ipc_sem_entrySchema, 'counted'),
-  'ipcns-shm': kind(/^ipcns-shm-\d+\.img$/, 0x46283044, ipc_shm_entrySchema, 'counted'),
-  'ipcns-var': kind(/^ipcns-var-\d+\.img$/, 0x53115007, ipc_var_entrySchema),
-  memfd: kind(/^memfd\.img$/, 0x48453499, memfd_inode_entrySchema),
-  mm: kind(/^mm-\d+\.img$/, 0x57492820, mm_entrySchema),
-  mountpoints: kind(/^mountpoints-\d+\.img$/, 0x55563928, mnt_entrySchema),
-  netdev: kind(/^netdev-\d+\.img$/, 0x57373951, net_device_entrySchema),
-  netns: kind(/^netns-\d+\.img$/, 0x55933752, netns_entrySchema),
-  pidns: kind(/^pidns-\d+\.img$/, 0x61157326, pidns_entrySchema),
-  'pipes-data': kind(/^pipes-data\.img$/, 0x56453709, pipe_data_entrySchema, 'counted'),
-  pstree: kind(/^pstree\.img$/, 0x50273030, pstree_entrySchema),
-  'remap-fpath': kind(/^remap-fpath\.img$/, 0x59133954, remap_file_path_entrySchema),
-  seccomp: kind(/^seccomp\.img$/, 0x64413049, seccomp_entrySchema),
-  'sk-queues': kind(/^sk-queues\.img$/, 0x56264026, sk_packet_entrySchema, 'counted'),
-  stats: kind(/^stats-[a-z]+$/, 0x57093306, stats_entrySchema),
-  'tcp-stream': kind(/^tcp-stream-[0-9a-f]+\.img$/, 0x51465506, tcp_stream_entrySchema, 'counted'),
-  timens: kind(/^timens-\d+\.img$/, 0x43114433, timens_entrySchema),
-  'tty-data': kind(/^tty-data\.img$/, 0x59413026, tty_data_entrySchema),
-  'tty-info': kind(/^tty-info\.img$/, 0x59453036, tty_info_entrySchema),
-  userns: kind(/^userns-\d+\.img$/, 0x55474906, userns_entrySchema),
-  utsns: kind(/^utsns-\d+\.img$/, 0x54473203, utsns_entrySchema),
+  apparmor: kind<apparmor_entry>(/^apparmor\.img$/, 0x59423047, 'apparmor_entry'),
+  'bpfmap-data': kind<bpfmap_data_entry>(/^bpfmap-data\.img$/, 0x64324033, 'bpfmap_data_entry', 'counted'),
+  'bpfmap-file': kind<bpfmap_file_entry>(/^bpfmap-file\.img$/, 0x57506142, 'bpfmap_file_entry'),
+  cgroup: kind<cgroup_entry>(/^cgroup\.img$/, 0x59383330, 'cgroup_entry'),
+  core: kind<core_entry>(/^core-\d+\.img$/, 0x55053847, 'core_entry'),
+  cpuinfo: kind<cpuinfo_entry>(/^cpuinfo\.img$/, 0x61404013, 'cpuinfo_entry'),
+  fdinfo: kind<fdinfo_entry>(/^fdinfo-\d+\.img$/, 0x56213732, 'fdinfo_entry'),
+  'fifo-data': kind<pipe_data_entry>(/^fifo-data\.img$/, 0x59333054, 'pipe_data_entry', 'counted'),
+  filelocks: kind<file_lock_entry>(/^filelocks\.img$/, 0x54323616, 'file_lock_entry'),
+  files: kind<file_entry>(/^files\.img$/, 0x56303138, 'file_entry'),
+  fs: kind<fs_entry>(/^fs-\d+\.img$/, 0x51403912, 'fs_entry'),
+  'ghost-file': kind<ghost_file_entry>(/^ghost-file-[0-9a-f]+\.img$/, 0x52583605, 'ghost_file_entry', 'rest'),
+  ids: kind<task_kobj_ids_entry>(/^ids-\d+\.img$/, 0x54432030, 'task_kobj_ids_entry'),
+  inventory: kind<inventory_entry>(/^inventory\.img$/, 0x58313116, 'inventory_entry'),
+  'ipcns-msg': kind<ipc_msg_entry>(/^ipcns-msg-\d+\.img$/, 0x55453737, 'ipc_msg_entry', 'counted'),
+  'ipcns-sem': kind<ipc_sem_entry>(/^ipcns-sem-\d+\.img$/, 0x59573019, 'ipc_sem_entry', 'counted'),
+  'ipcns-shm': kind<ipc_shm_entry>(/^ipcns-shm-\d+\.img$/, 0x46283044, 'ipc_shm_entry', 'counted'),
+  'ipcns-var': kind<ipc_var_entry>(/^ipcns-var-\d+\.img$/, 0x53115007, 'ipc_var_entry'),
+  memfd: kind<memfd_inode_entry>(/^memfd\.img$/, 0x48453499, 'memfd_inode_entry'),
+  mm: kind<mm_entry>(/^mm-\d+\.img$/, 0x57492820, 'mm_entry'),
+  mountpoints: kind<mnt_entry>(/^mountpoints-\d+\.img$/, 0x55563928, 'mnt_entry'),
+  netdev: kind<net_device_entry>(/^netdev-\d+\.img$/, 0x57373951, 'net_device_entry'),
+  netns: kind<netns_entry>(/^netns-\d+\.img$/, 0x55933752, 'netns_entry'),
+  pidns: kind<pidns_entry>(/^pidns-\d+\.img$/, 0x61157326, 'pidns_entry'),
+  'pipes-data': kind<pipe_data_entry>(/^pipes-data\.img$/, 0x56453709, 'pipe_data_entry', 'counted'),
+  pstree: kind<pstree_entry>(/^pstree\.img$/, 0x50273030, 'pstree_entry'),
+  'remap-fpath': kind<remap_file_path_entry>(/^remap-fpath\.img$/, 0x59133954, 'remap_file_path_entry'),
+  seccomp: kind<seccomp_entry>(/^seccomp\.img$/, 0x64413049, 'seccomp_entry'),
+  'sk-queues': kind<sk_packet_entry>(/^sk-queues\.img$/, 0x56264026, 'sk_packet_entry', 'counted'),
+  stats: kind<stats_entry>(/^stats-[a-z]+$/, 0x57093306, 'stats_entry'),
+  'tcp-stream': kind<tcp_stream_entry>(
+    /^tcp-stream-[0-9a-f]+\.img$/,
+    0x51465506,
+    'tcp_stream_entry',
+    'counted',
+  ),
+  timens: kind<timens_entry>(/^timens-\d+\.img$/, 0x43114433, 'timens_entry'),
+  'tty-data': kind<tty_data_entry>(/^tty-data\.img$/, 0x59413026, 'tty_data_entry'),
+  'tty-info': kind<tty_info_entry>(/^tty-info\.img$/, 0x59453036, 'tty_info_entry'),
+  userns: kind<userns_entry>(/^userns-\d+\.img$/, 0x55474906, 'userns_entry'),
+  utsns: kind<utsns_entry>(/^utsns-\d+\.img$/, 0x54473203, 'utsns_entry'),
 };
 
 /** Name of a kind of image file that consists of messages of one type. */
 export type MessageKind = keyof typeof KINDS;
 
 /** Message type of the entries of a kind. */
-export type MessageOf<Kind extends MessageKind> = MessageShape<ReturnType<(typeof KINDS)[Kind]['schema']>>;
+export type MessageOf<Kind extends MessageKind> = NonNullable<
+  ReturnType<(typeof KINDS)[Kind]['schema']>['shape']
+>;
 
 const PAGEMAP_NAME = /^pagemap-(?:shmem-)?\d+\.img$/;
 
 /** Returns the kind of image file that a file of this name holds; `raw` when it is not one of messages. */
 export function kindOf(name: string): MessageKind | 'pagemap' | 'raw' {
   if (PAGEMAP_NAME.test(name)) return 'pagemap';
+  // `mm-7.img` is of the kind `mm`, and most others are called so as well: fifty patterns are a lot for a first try.
+  const named = /^[a-z]+(?:-[a-z]+)?(?=-\d|\.|$)/.exec(name)?.[0] ?? '';
+  if (Object.hasOwn(KINDS, named) && KINDS[named as MessageKind].name.test(name)) return named as MessageKind;
   for (const [kind, definition] of Object.entries(KINDS)) {
     if (definition.name.test(name)) return kind as MessageKind; // a key of KINDS
   }

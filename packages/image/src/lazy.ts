@@ -1,6 +1,7 @@
 import type { DescMessage } from '@bufbuild/protobuf';
-import './text.ts';
+import { configureTextEncoding } from '@bufbuild/protobuf/wire';
 import { openEnums } from './enums.ts';
+import { bytesToText, textToBytes } from './text.ts';
 
 interface Described {
   readonly kind?: unknown;
@@ -24,3 +25,10 @@ export function lazy<T extends Described>(make: () => T): () => T {
 function isMessage(value: Described): value is DescMessage {
   return value.kind === 'message';
 }
+
+// The protobuf library takes its text encoding from one place per copy of the library; only this package uses this copy.
+configureTextEncoding({
+  encodeUtf8: (text) => new Uint8Array(textToBytes(text)),
+  decodeUtf8: (bytes) => bytesToText(bytes),
+  checkUtf8: () => true,
+});

@@ -1,7 +1,10 @@
-import { create } from '@bufbuild/protobuf';
 import { DEFAULT_LIMITS, type PagemapFile } from './codec.ts';
 import { ImageError } from './error.ts';
-import { pagemap_entrySchema, type pagemap_entry } from './gen/pagemap_pb.ts';
+import type { pagemap_entry } from './gen/pagemap_pb.ts';
+import { create } from './message.ts';
+import { schema } from './schema.ts';
+
+const entryOf = schema<pagemap_entry>('pagemap_entry');
 
 /** Bytes of a page; forkpoint knows x86-64 only. */
 export const PAGE_SIZE = 4096;
@@ -50,7 +53,7 @@ export function pageRuns(file: PagemapFile, maxPages: number = DEFAULT_LIMITS.pa
 
 /** Returns a pagemap entry as CRIU 4.2 writes it: 64-bit count, 32-bit count 0. */
 export function pagemapEntry(address: number, pageCount: number, flags: number): pagemap_entry {
-  return create(pagemap_entrySchema(), {
+  return create(entryOf(), {
     vaddr: BigInt(address),
     compatNrPages: 0,
     flags,

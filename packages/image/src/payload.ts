@@ -1,7 +1,11 @@
-import { fromBinary, type Message } from '@bufbuild/protobuf';
+import type { Message } from '@bufbuild/protobuf';
 import { ImageError } from './error.ts';
-import { ipc_msgSchema, type ipc_msg_entry } from './gen/ipc-msg_pb.ts';
+import type { ipc_msg, ipc_msg_entry } from './gen/ipc-msg_pb.ts';
 import type { MessageKind, MessageOf } from './kinds.ts';
+import { decodeMessage } from './message.ts';
+import { schema } from './schema.ts';
+
+const queued = schema<ipc_msg>('ipc_msg');
 
 /**
  * How many raw bytes follow a message, after CRIU 4.2: criu/pipes.c, sk-queue.c, sk-tcp.c, ipc_ns.c, bpfmap.c. Message
@@ -46,7 +50,7 @@ function queueLength(count: number, rest: Uint8Array, file: string, offset: numb
       throw new ImageError('ERR_FORKPOINT_IMAGE_TRUNCATED', file, 'the queue ends too early', { offset: at });
     }
     try {
-      position = end + roundUp(fromBinary(ipc_msgSchema(), rest.subarray(start, end)).msize, 8);
+      position = end + roundUp(decodeMessage(queued(), rest.subarray(start, end)).msize, 8);
     } catch (cause) {
       throw new ImageError('ERR_FORKPOINT_IMAGE_MALFORMED', file, 'no ipc_msg message', {
         offset: at,

@@ -5,7 +5,8 @@ import type { core_entry } from './gen/core_pb.ts';
 import type { creds_entry } from './gen/creds_pb.ts';
 import type { pstree_entry } from './gen/pstree_pb.ts';
 import type { timespec } from './gen/timens_pb.ts';
-import { PAGE_IN_PARENT, PAGE_SIZE, pageRuns } from './pages.ts';
+import { kindOf } from './kinds.ts';
+import { PAGE_IN_PARENT, PAGE_SIZE } from './pages.ts';
 import { AREA_FILE_PRIVATE, AREA_FILE_SHARED } from './vma.ts';
 
 /** States of a process in an image (compel/include/uapi/task-state.h). */
@@ -169,10 +170,9 @@ function joinWords(words: readonly number[]): bigint {
 }
 
 function pagesIn(image: ImageDirectory, name: string): ProcessSummary['dumped'] {
-  const file = image.pagemap(name);
   let pages = 0;
   let parentPages = 0;
-  for (const run of file ? pageRuns(file) : []) {
+  for (const run of image.pagemapRuns(name)?.runs ?? []) {
     if (run.firstPage !== undefined) pages += run.pageCount;
     else if ((run.flags & PAGE_IN_PARENT) !== 0) parentPages += run.pageCount;
   }
@@ -182,7 +182,7 @@ function pagesIn(image: ImageDirectory, name: string): ProcessSummary['dumped'] 
 function dumpedIn(image: ImageDirectory): ImageSummary['dumped'] {
   let pages = 0;
   for (const name of image.names) {
-    if (image.pagemap(name)) pages += pagesIn(image, name).pages;
+    if (kindOf(name) === 'pagemap') pages += pagesIn(image, name).pages;
   }
   return { pages, bytes: pages * PAGE_SIZE };
 }

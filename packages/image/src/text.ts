@@ -1,5 +1,3 @@
-import { configureTextEncoding } from '@bufbuild/protobuf/wire';
-
 // Linux file names are bytes. CRIU stores them in protobuf strings without looking at the encoding, so a string of an
 // image need not be UTF-8. Every byte that is not part of valid UTF-8 becomes one code unit of U+DC80..U+DCFF, which
 // cannot stand alone in valid text, and becomes the same byte again on the way back.
@@ -61,10 +59,3 @@ function sequenceLength(bytes: Uint8Array, position: number): number {
     return 0;
   }
 }
-
-// The protobuf library takes its text encoding from one place per copy of the library; only this package uses this copy.
-configureTextEncoding({
-  encodeUtf8: (text) => new Uint8Array(textToBytes(text)),
-  decodeUtf8: (bytes) => bytesToText(bytes),
-  checkUtf8: () => true,
-});

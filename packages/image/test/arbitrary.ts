@@ -1,8 +1,13 @@
-import { create, type DescField, type DescMessage, type Message, ScalarType } from '@bufbuild/protobuf';
+import { type DescField, type DescMessage, type Message, ScalarType } from '@bufbuild/protobuf';
 import { FeatureSet_FieldPresence } from '@bufbuild/protobuf/wkt';
 import fc from 'fast-check';
 import type { Entry, ImageFile, MessageKind } from '../src/index.ts';
-import { KINDS } from '../src/index.ts';
+import { create, KINDS } from '../src/index.ts';
+import { schemaOf } from '../src/schema.ts';
+import { describedMessages } from '../../../scripts/lib/proto-tables.ts';
+
+/** CRIU's messages as the protobuf library describes them. */
+export const described: ReadonlyMap<string, DescMessage> = await describedMessages();
 
 /** Example file names of every kind, to be found again by `kindOf`. */
 export function exampleName(kind: MessageKind): string {
@@ -48,7 +53,7 @@ export function anyMessage(schema: DescMessage, depth = 0): fc.Arbitrary<Message
   );
   return fc.tuple(fc.record(fields), unknown).map(([values, extra]) => {
     const present = Object.entries(values).filter(([, value]) => value !== undefined);
-    const message: Message = create(schema, Object.fromEntries(present));
+    const message: Message = create(schemaOf(schema.typeName), Object.fromEntries(present));
     // Length-delimited unknown fields carry their length in front.
     const kept = extra.map(({ no, data }) => ({
       no,
@@ -80,7 +85,9 @@ function anyElement(field: DescField, depth: number): fc.Arbitrary<unknown> {
 
 /** Generates files of one kind whose payloads have the lengths that their messages give. */
 export function anyFile(kind: MessageKind): fc.Arbitrary<ImageFile> {
-  const schema: DescMessage = KINDS[kind].schema();
+  const { typeName } = KINDS[kind].schema();
+  const schema = described.get(typeName);
+  if (schema === undefined) throw new Error(`${typeName} is not described`);
   const isRest = KINDS[kind].payload === 'rest';
   const entry = fc
     .tuple(anyMessage(schema), fc.uint8Array({ maxLength: 24 }))

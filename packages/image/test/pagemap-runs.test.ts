@@ -1,15 +1,19 @@
 import assert from 'node:assert/strict';
 import { describe, test } from 'node:test';
-import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
-import { pagemap_entrySchema, pagemap_headSchema } from '../src/gen/pagemap_pb.ts';
+import type { pagemap_entry, pagemap_head } from '../src/gen/pagemap_pb.ts';
 import { encodeImage, pagemapEntry, pagemapRuns, pageRuns, PAGE_SIZE } from '../src/index.ts';
 import type { PagemapFile, PageRun } from '../src/index.ts';
+import { create } from '../src/message.ts';
+import { schema } from '../src/schema.ts';
+
+const headOf = schema<pagemap_head>('pagemap_head');
+const entryOf = schema<pagemap_entry>('pagemap_entry');
 
 const NAME = 'pagemap-7.img';
 
 function fileOf(entries: PagemapFile['entries']): PagemapFile {
-  return { kind: 'pagemap', name: NAME, head: create(pagemap_headSchema(), { pagesId: 3 }), entries };
+  return { kind: 'pagemap', name: NAME, head: create(headOf(), { pagesId: 3 }), entries };
 }
 
 /** Which page of the pages file each page of memory is, with its flags. */
@@ -58,8 +62,8 @@ describe('the runs of a pagemap file', () => {
   });
 
   test('of old versions and of incremental dumps are read by the generic decoder', () => {
-    const old = create(pagemap_entrySchema(), { vaddr: 0x10_0000n, compatNrPages: 5 });
-    const parent = create(pagemap_entrySchema(), {
+    const old = create(entryOf(), { vaddr: 0x10_0000n, compatNrPages: 5 });
+    const parent = create(entryOf(), {
       vaddr: 0x20_0000n,
       compatNrPages: 2,
       inParent: true,

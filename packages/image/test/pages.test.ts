@@ -1,23 +1,27 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { create } from '@bufbuild/protobuf';
 import fc from 'fast-check';
 import { decodeImage, encodeImage, pageRuns, type PagemapFile } from '../src/index.ts';
-import { pagemap_entrySchema, pagemap_headSchema, type pagemap_entry } from '../src/gen/pagemap_pb.ts';
+import type { pagemap_entry, pagemap_head } from '../src/gen/pagemap_pb.ts';
 import { PAGE_IN_PARENT, PAGE_LAZY, PAGE_PRESENT, pagemapEntry } from '../src/pages.ts';
+import { create } from '../src/message.ts';
+import { schema } from '../src/schema.ts';
+
+const headOf = schema<pagemap_head>('pagemap_head');
+const entryOf = schema<pagemap_entry>('pagemap_entry');
 
 function pagemap(entries: pagemap_entry[]): PagemapFile {
-  const head = create(pagemap_headSchema(), { pagesId: 1 });
+  const head = create(headOf(), { pagesId: 1 });
   return { kind: 'pagemap', name: 'pagemap-7.img', head, entries };
 }
 
 describe('pageRuns', () => {
   it('reads the pagemaps of CRIU 4.1, 4.2 and of versions without flags alike', () => {
     const file = pagemap([
-      create(pagemap_entrySchema(), { vaddr: 0x1000n, compatNrPages: 2, flags: PAGE_PRESENT }),
+      create(entryOf(), { vaddr: 0x1000n, compatNrPages: 2, flags: PAGE_PRESENT }),
       pagemapEntry(0x5000, 3, PAGE_PRESENT | PAGE_LAZY),
-      create(pagemap_entrySchema(), { vaddr: 0x9000n, compatNrPages: 1 }),
-      create(pagemap_entrySchema(), { vaddr: 0xa000n, compatNrPages: 4, inParent: true }),
+      create(entryOf(), { vaddr: 0x9000n, compatNrPages: 1 }),
+      create(entryOf(), { vaddr: 0xa000n, compatNrPages: 4, inParent: true }),
       pagemapEntry(0x10000, 1, PAGE_PRESENT),
     ]);
     assert.deepEqual(pageRuns(file), [
@@ -37,11 +41,11 @@ describe('pageRuns', () => {
   it('refuses addresses and counts out of range', () => {
     const invalid = { code: 'ERR_FORKPOINT_IMAGE_INVALID' };
     const limit = { code: 'ERR_FORKPOINT_IMAGE_LIMIT' };
-    const high = create(pagemap_entrySchema(), { vaddr: 2n ** 60n, compatNrPages: 1 });
+    const high = create(entryOf(), { vaddr: 2n ** 60n, compatNrPages: 1 });
     assert.throws(() => pageRuns(pagemap([high])), invalid);
     assert.throws(() => pageRuns(pagemap([pagemapEntry(0x1001, 1, PAGE_PRESENT)])), invalid);
     assert.throws(() => pageRuns(pagemap([pagemapEntry(0, 11, PAGE_PRESENT)]), 10), limit);
-    const endless = create(pagemap_entrySchema(), { vaddr: 0n, compatNrPages: 0, nrPages: 2n ** 64n - 1n });
+    const endless = create(entryOf(), { vaddr: 0n, compatNrPages: 0, nrPages: 2n ** 64n - 1n });
     assert.throws(() => pageRuns(pagemap([endless])), limit);
   });
 

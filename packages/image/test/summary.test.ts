@@ -1,10 +1,13 @@
 import assert from 'node:assert/strict';
 import { describe, it } from 'node:test';
-import { create } from '@bufbuild/protobuf';
 import { decodeImage, encodeImage, environmentNames, ImageError, summarize } from '../src/index.ts';
-import { pagemap_headSchema } from '../src/gen/pagemap_pb.ts';
+import type { pagemap_head } from '../src/gen/pagemap_pb.ts';
 import { pagemapEntry, PAGE_PRESENT } from '../src/pages.ts';
 import { fixture, withFiles } from './fixture.ts';
+import { create } from '../src/message.ts';
+import { schema } from '../src/schema.ts';
+
+const headOf = schema<pagemap_head>('pagemap_head');
 
 describe('summarize', () => {
   const zoo = summarize(fixture('zoo'));
@@ -114,7 +117,7 @@ describe('environmentNames', () => {
   const pagemap = encodeImage({
     kind: 'pagemap',
     name: 'pagemap-7001.img',
-    head: create(pagemap_headSchema(), { pagesId: 9 }),
+    head: create(headOf(), { pagesId: 9 }),
     entries: [
       pagemapEntry(0x1000, 3, PAGE_PRESENT),
       pagemapEntry(0x7000_0000_0000, 1, PAGE_PRESENT),

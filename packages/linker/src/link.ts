@@ -78,10 +78,15 @@ export const DEFAULT_THRESHOLD = 8;
  * Links an image: stored private memory becomes private mappings of page files, which a restore maps instead of reading.
  * Each process gets a page file of its own: CRIU takes equal areas of parent and child on one file for copy-on-write
  * copies (criu/mem.c, check_cow_vmas). For what really is equal at the same address that is right, and such pages are
- * mapped from the parent's. Pure: reads from `source` and `read`, and says what has to be moved. Throws ImageError.
+ * mapped from the parent's. Pure: reads from `source` and `read`, and says what has to be moved; the values of an ImageDirectory
+ * change with the bytes of its files. Throws ImageError.
  */
-export function link(source: ImageSource, read: RangeReader, options: LinkOptions): LinkResult {
-  const image = new ImageDirectory(source);
+export function link(
+  source: ImageSource | ImageDirectory,
+  read: RangeReader,
+  options: LinkOptions,
+): LinkResult {
+  const image = source instanceof ImageDirectory ? source : new ImageDirectory(source);
   const files = image.require('files', 'files.img');
   const reports = new Map<number, LinkReport>();
   const changed = new Map<string, Uint8Array>();

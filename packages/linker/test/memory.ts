@@ -1,6 +1,6 @@
-import { create } from '@bufbuild/protobuf';
 import {
   AREA_ANON_PRIVATE,
+  create,
   KINDS,
   MAP_ANONYMOUS,
   MAP_PRIVATE,

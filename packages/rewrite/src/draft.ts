@@ -30,8 +30,8 @@ export class Draft {
   readonly pids: readonly number[];
   readonly #changed = new Map<string, ImageFile>();
 
-  constructor(source: ImageSource) {
-    this.image = new ImageDirectory(source);
+  constructor(source: ImageSource | ImageDirectory) {
+    this.image = source instanceof ImageDirectory ? source : new ImageDirectory(source);
     this.pids = this.image.require('pstree', 'pstree.img').entries.map(({ message }) => message.pid);
     this.descriptors = this.#collectDescriptors();
   }

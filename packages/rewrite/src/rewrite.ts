@@ -1,4 +1,4 @@
-import type { ImageSource } from '@forkpoint/image';
+import type { ImageDirectory, ImageSource } from '@forkpoint/image';
 import { relaxCredentials } from './credentials.ts';
 import { Draft } from './draft.ts';
 import { dropInFlight } from './in-flight.ts';
@@ -18,12 +18,12 @@ import { repairZombies } from './zombies.ts';
  * listening sockets become slots, connections to other programs over unix sockets are closed, files open for writing are
  * not compared, bytes in flight of the control directory are
  * dropped, supplementary groups are emptied, and what a rootless dump gets wrong about memfds, shared memory and zombies
- * is repaired, and periodic timers run on. Pure: it reads from `source` and returns the new bytes of the files that changed.
+ * is repaired, and periodic timers run on. Pure: it reads from `source` and returns the new bytes of the files that changed; the values of an ImageDirectory change with them.
  *
  * Rewriting a rewritten image changes nothing more but its standard streams into the same slots. Throws ImageError for
  * an image that is incomplete or malformed.
  */
-export function rewrite(source: ImageSource, options: RewriteOptions = {}): RewriteResult {
+export function rewrite(source: ImageSource | ImageDirectory, options: RewriteOptions = {}): RewriteResult {
   const draft = new Draft(source);
   const terminal = slotStdio(draft);
   const decisions = applyPolicies(draft, options.policyOf);

@@ -1,7 +1,6 @@
 import { readdirSync, readFileSync } from 'node:fs';
-import { create, type MessageInitShape } from '@bufbuild/protobuf';
-import { decodeImage, encodeImage, KINDS, kindOf } from '@forkpoint/image';
-import type { ImageSource, MessageFile, MessageKind, MessageOf } from '@forkpoint/image';
+import { create, decodeImage, encodeImage, KINDS, kindOf } from '@forkpoint/image';
+import type { ImageSource, MessageFile, MessageKind, MessageOf, Values } from '@forkpoint/image';
 import type { RewriteResult } from '../src/index.ts';
 
 /** A recorded image of the package `image`; its pages files have a size but no content. */
@@ -51,10 +50,7 @@ export function messages<Kind extends MessageKind>(
 }
 
 /** Adds an entry to a file; file descriptions and terminals take the place of the one with the same id. */
-export function put<Kind extends MessageKind>(
-  file: MessageFile<Kind>,
-  init: MessageInitShape<ReturnType<(typeof KINDS)[Kind]['schema']>>,
-): void {
+export function put<Kind extends MessageKind>(file: MessageFile<Kind>, init: Values<MessageOf<Kind>>): void {
   const message = create(KINDS[file.kind].schema() as never, init as never) as unknown as MessageOf<Kind>;
   const id = (item: unknown): unknown => (item as { id?: unknown }).id;
   const isUnique = file.kind !== 'fdinfo';

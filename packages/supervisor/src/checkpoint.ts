@@ -2,7 +2,7 @@ import { randomBytes } from 'node:crypto';
 import { readdirSync, rmSync, statSync, writeFileSync } from 'node:fs';
 import { dirname, join } from 'node:path';
 import { dumpArguments, nativeDirectory } from '@forkpoint/engine';
-import { PROT_EXEC, summarize } from '@forkpoint/image';
+import { ImageDirectory, PROT_EXEC, summarize } from '@forkpoint/image';
 import type { ImageSummary } from '@forkpoint/image';
 import { LAYERS } from '@forkpoint/linker';
 import { encodeRestorePlan, restorePlanOf, serializeManifest } from '@forkpoint/manifest';
@@ -243,7 +243,8 @@ async function dump(
 
 /** Throws when a process was there that is not in the image. */
 function assertComplete({ rootPid }: Surroundings, directory: string, { processes, ticks }: Dumped): void {
-  const dumped = new Set(summarize(openSource(directory)).processes.map(({ pid }) => pid));
+  const { entries } = new ImageDirectory(openSource(directory)).require('pstree', 'pstree.img');
+  const dumped = new Set(entries.map(({ message }) => message.pid));
   const missing = leftOut(processes, dumped, {
     root: rootPid,
     ignore: new Set([process.pid]),
@@ -268,8 +269,9 @@ export function finishImage(
   facts: ImageFacts,
 ): { manifest: Manifest; sizes: Taken['sizes'] } {
   const { surroundings } = job;
-  const source = openSource(directory);
-  const changed = rewrite(source, {
+  // Decoded once: what is changed in it is what is written.
+  const image = new ImageDirectory(openSource(directory));
+  const changed = rewrite(image, {
     ctlPath: surroundings.controlDirectory,
     policyOf: policyOf(readPolicies(surroundings.rootPid)),
     zombies: earlierZombies(surroundings.identity),
@@ -289,6 +291,9 @@ export function finishImage(
       ? adoptInherited(directory, surroundings)
       : linkImage(directory, surroundings, facts.threshold).copied;
   const summary = summarize(openSource(directory));
+      : linkImage(directory, surroundings, image.in(openSource(directory))).copied;
+  const finished = image.in(openSource(directory));
+  const summary = summarize(finished);
   const manifest = describe(directory, {
     ...facts,
     summary,
@@ -303,7 +308,7 @@ export function finishImage(
   const plan = restorePlanOf(manifest, {
     pidBase: Math.max(...pids),
     owner: ownerOf(summary),
-    locks: locksOf(openSource(directory), summary, changed.slots),
+    locks: locksOf(finished, summary, changed.slots),
     blocked: [
       ...[...job.ready].map(({ pid }) => `members/${pid}/outcome`),
       ...(job.blockedAsker === null ? [] : [job.blockedAsker]),

@@ -22,6 +22,7 @@ export function linkImage(
   directory: string,
   surroundings: Pick<Surroundings, 'controlDirectory' | 'runDirectory'>,
   threshold?: number,
+  image = new ImageDirectory(openSource(directory)),
 ): { reports: ReadonlyMap<number, LinkReport>; copied: number } {
   const unique = randomBytes(6).toString('hex');
   const layersPath = join(surroundings.controlDirectory, LAYERS);
@@ -36,7 +37,7 @@ export function linkImage(
       const bytes = Buffer.allocUnsafe(length);
       return bytes.subarray(0, readSync(fd, bytes, 0, length, offset));
     };
-    const linked = link(openSource(directory), read, {
+    const linked = link(image, read, {
       layersPath,
       layerName: (pid) => `${unique}-${pid}.pages`,
       shimName: SHIM,

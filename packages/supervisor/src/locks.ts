@@ -1,5 +1,4 @@
-import { ImageDirectory } from '@forkpoint/image';
-import type { ImageSource, ImageSummary } from '@forkpoint/image';
+import type { ImageDirectory, ImageSummary } from '@forkpoint/image';
 import type { PlanLock } from '@forkpoint/manifest';
 import type { Slot } from '@forkpoint/rewrite';
 
@@ -10,8 +9,11 @@ const LOCK_EX = 2;
 const F_WRLCK = 1;
 
 /** Returns the file locks of an image, with the paths of their files. */
-export function locksOf(source: ImageSource, summary: ImageSummary, slots: readonly Slot[] = []): PlanLock[] {
-  const image = new ImageDirectory(source);
+export function locksOf(
+  image: ImageDirectory,
+  summary: ImageSummary,
+  slots: readonly Slot[] = [],
+): PlanLock[] {
   const locks: PlanLock[] = [];
   for (const { message } of image.entries('filelocks', 'filelocks.img')) {
     const owner = summary.processes.find(({ pid }) => pid === message.pid);
