@@ -279,11 +279,7 @@ export function finishImage(
   const lost = changed.notes.filter(({ severity }) => severity === 'lost');
   if (lost.length > 0)
     throw cannotCheckpoint(lost.map(({ code, message, pid, fd }) => lostFinding(code, message, pid, fd)));
-  for (const [name, bytes] of changed.files) {
-    // A new file rather than a change in place: the old one may be a hard link.
-    rmSync(join(directory, name), { force: true });
-    writeFileSync(join(directory, name), bytes, { mode: 0o600 });
-  }
+  writeAnew(directory, changed.files);
   for (const name of ['dump.log', 'stats-dump', ...changed.unused])
     rmSync(join(directory, name), { force: true });
   const copied =
@@ -336,6 +332,14 @@ function mapsCode({ processes }: ImageSummary, controlDirectory: string): boolea
   return processes.some(({ areas }) =>
     areas.some(({ prot, path }) => (prot & PROT_EXEC) !== 0 && path?.startsWith(layers) === true),
   );
+}
+
+// New files rather than changes in place: the old ones may be hard links.
+function writeAnew(directory: string, files: ReadonlyMap<string, Uint8Array>): void {
+  for (const [name, bytes] of files) {
+    rmSync(join(directory, name), { force: true });
+    writeFileSync(join(directory, name), bytes, { mode: 0o600 });
+  }
 }
 
 function terminalFields(terminal: TerminalSettings | null): number[] | null {
