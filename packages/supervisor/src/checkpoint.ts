@@ -285,9 +285,7 @@ export function finishImage(
   const copied =
     job.request.link === false
       ? adoptInherited(directory, surroundings)
-      : linkImage(directory, surroundings, facts.threshold).copied;
-  const summary = summarize(openSource(directory));
-      : linkImage(directory, surroundings, image.in(openSource(directory))).copied;
+      : linkImage(directory, surroundings, facts.threshold, image.in(openSource(directory))).copied;
   const finished = image.in(openSource(directory));
   const summary = summarize(finished);
   const manifest = describe(directory, {
