@@ -1,8 +1,8 @@
 import assert from 'node:assert/strict';
-import { existsSync, readdirSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync } from 'node:fs';
 import { join } from 'node:path';
 import { after, before, describe, test } from 'node:test';
-import { createPerson, eventually, fetchText, nodeBinary } from '@forkpoint/testkit';
+import { createPerson, eventually, fetchText, nodeBinary, root } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 import { detach, gone, launcherOf, living, logged, write } from './pods.ts';
 
@@ -25,6 +25,23 @@ server.listen(0, '127.0.0.1', () => console.log('port ' + server.address().port)
 process.on('SIGUSR2', () => console.log('told'));
 `;
 
+// A child allocates from malloc and lets go of it again, but for pieces in between: free(3) alone returns nothing of that to the kernel.
+const USING = `
+const used = { beforeCheckpoint() {}, afterRestore() {
+  let held = Array.from({ length: 400 }, () => Buffer.allocUnsafeSlow(65536).fill(1));
+  used.kept = held.filter((_, at) => at % 40 === 39);
+  held = undefined;
+  gc();
+  gc();
+  console.log('used ' + process.memoryUsage().rss);
+} };
+require(process.argv[2]).Core.getGlobalContext().register(used);
+setInterval(() => used, 1e6);
+console.log('up');
+`;
+/** Bytes that have to go: of 26 MB the pieces in between stay. */
+const USING_FREED = 15_000_000;
+
 describe('forkpoint fork', () => {
   let person: Person;
   let id: string;
@@ -46,6 +63,29 @@ describe('forkpoint fork', () => {
       return ids.size === count ? true : undefined;
     }, `${count} programs answering`);
   }
+
+  test('a child that has come to rest gives back what its malloc holds free', async () => {
+    write(person, 'using.cjs', USING);
+    const library = join(root, 'packages/forkpoint/dist/index.cjs');
+    const parent = await detach(
+      person,
+      [nodeBinary(24), '--expose-gc', 'using.cjs', library],
+      ['--name', 'using'],
+    );
+    await logged(person, parent, /^up$/m);
+    const [child] = (await person.json(['fork', 'using', '-d'])) as Child[];
+    const used = Number((await logged(person, child?.id ?? '', /^used (\d+)$/m))[1]);
+    await eventually(
+      async () => {
+        const run = (await living(person)).find((one) => one.id === child?.id);
+        const status = readFileSync(`/proc/${run?.hostPid}/status`, 'utf8');
+        const now = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
+        return used - now > USING_FREED ? true : undefined;
+      },
+      `the child to have less than ${used - USING_FREED} bytes`,
+    );
+    for (const run of [parent, child?.id ?? '']) await person.finish(['kill', run, '--signal', 'KILL']);
+  });
 
   test('starts children of a run in the background, which share its port', async () => {
     const children = (await person.json(['fork', 'shop', '-n', '2', '-d', '--', 'blue'])) as Child[];

@@ -6,7 +6,7 @@ import { CHANGED_EVENT } from './environment.ts';
 import type { EnvironmentReads } from './environment.ts';
 import { CheckpointException, codeOf, CoreError, messageOf, RestoreException } from './errors.ts';
 import { blockers, describe, failureOf, restoreFailure, warn } from './failures.ts';
-import { heapFigures, keepAliveUntil } from './process.ts';
+import { heapFigures, keepAliveUntil, trimWhenIdle } from './process.ts';
 import type { Family } from './family.ts';
 import { checkpointRequest } from './options.ts';
 import type { Reseeder } from './randomness.ts';
@@ -21,7 +21,6 @@ import { MAX_REQUEST_BYTES, releaseOf } from './wire.ts';
 const PREPARE_LIMIT_MS = 600_000;
 /** Time limit for an image to be written, linked and published after the dump. */
 const PUBLISH_LIMIT_MS = 1_800_000;
-
 // Taken before the program can replace them with a fake clock.
 const { now } = Date;
 /** Time limit for the answer to a request of its own that is cancelled. */
@@ -289,6 +288,7 @@ export class Member {
       () => cwd !== null && process.chdir(cwd),
       refreshStreams,
       () => this.#writeInfo(),
+      () => fork !== null && trimWhenIdle(),
       // Last, so that a clone that stands ready has nothing left to do but this.
       () => fork?.isParked === true && this.#takeOver(),
       () => this.#takeEnvironment(this.identity.env),

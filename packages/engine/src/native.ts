@@ -17,9 +17,9 @@ import { EngineError, errorCode } from './error.ts';
 
 /** What is built and from where. */
 export interface NativeOptions {
-  /** Holds the launcher's C files and, in `shim/`, shim.c, reseed.c, ipc.c, codec.c and record.c. */
+  /** Holds the launcher's C files and, in `shim/`, shim.c, reseed.c, trim.c, ipc.c, codec.c and record.c. */
   readonly sourceDir: string;
-  /** Receives `launcher`, `shim.so`, `reseed.node`, `ipc.so`, `codec.node` and `record.so`. */
+  /** Receives `launcher`, `shim.so`, `reseed.node`, `trim.node`, `ipc.so`, `codec.node` and `record.so`. */
   readonly outDir: string;
   /** Only called when something has to be built. */
   readonly compiler: () => Promise<Compiler>;
@@ -39,7 +39,7 @@ export interface NativeResult {
 }
 
 const STAMP = 'native.stamp';
-const OUTPUTS = ['launcher', 'shim.so', 'reseed.node', 'ipc.so', 'codec.node', 'record.so'];
+const OUTPUTS = ['launcher', 'shim.so', 'reseed.node', 'trim.node', 'ipc.so', 'codec.node', 'record.so'];
 const BUILD_TIMEOUT_MS = 3 * 60_000;
 const MAX_SOURCES = 64;
 const MAX_SOURCE_BYTES = 4 << 20;
@@ -65,6 +65,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeResult>
       .map(({ name }) => join(sourceDir, name));
     const shim = join(sourceDir, 'shim', 'shim.c');
     const reseed = join(sourceDir, 'shim', 'reseed.c');
+    const trim = join(sourceDir, 'shim', 'trim.c');
     const ipc = join(sourceDir, 'shim', 'ipc.c');
     const codec = join(sourceDir, 'shim', 'codec.c');
     const record = join(sourceDir, 'shim', 'record.c');
@@ -72,6 +73,7 @@ export async function buildNative(options: NativeOptions): Promise<NativeResult>
       compiler.executable(launcherSources, join(work, 'launcher'), isStrict),
       compiler.sharedObject(shim, join(work, 'shim.so'), isStrict),
       compiler.sharedObject(reseed, join(work, 'reseed.node'), isStrict),
+      compiler.sharedObject(trim, join(work, 'trim.node'), isStrict),
       compiler.sharedObject(ipc, join(work, 'ipc.so'), isStrict),
       compiler.sharedObject(codec, join(work, 'codec.node'), isStrict),
       compiler.sharedObject(record, join(work, 'record.so'), isStrict),
@@ -145,6 +147,7 @@ function readSources(sourceDir: string): Source[] {
     !names.some((name) => /^[^/]+\.c$/.test(name)) ||
     !names.includes('shim/shim.c') ||
     !names.includes('shim/reseed.c') ||
+    !names.includes('shim/trim.c') ||
     !names.includes('shim/ipc.c') ||
     !names.includes('shim/codec.c') ||
     !names.includes('shim/record.c')

@@ -82,6 +82,7 @@ test('an error names the line, keeps the last build and leaves nothing behind', 
     'record.so',
     'reseed.node',
     'shim.so',
+    'trim.node',
   ]);
 });
 
