@@ -19,6 +19,7 @@ writeFileSync(join(sourceDir, 'shim', 'shim.c'), 'int forkpoint_shim(void) { ret
 writeFileSync(join(sourceDir, 'shim', 'ipc.c'), 'int forkpoint_ipc(void) { return 2; }\n');
 writeFileSync(join(sourceDir, 'shim', 'record.c'), 'int forkpoint_record(void) { return 4; }\n');
 writeFileSync(join(sourceDir, 'shim', 'codec.c'), 'int forkpoint_codec(void) { return 3; }\n');
+writeFileSync(join(sourceDir, 'shim', 'trim.c'), 'int forkpoint_trim(void) { return 5; }\n');
 writeFileSync(
   join(sourceDir, 'shim', 'reseed.c'),
   'void *napi_register_module_v1(void *e, void *x) { (void)e; return x; }\n',
