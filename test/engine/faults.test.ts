@@ -28,6 +28,7 @@ import {
   logged,
   logOf,
   revive,
+  signal,
   write,
 } from './pods.ts';
 
@@ -96,7 +97,7 @@ function leftovers(directory: string): string[] {
 /** Asks the program for a sign of life and returns the digest of its memory. */
 async function beat(person: Person, id: string): Promise<string> {
   const before = [...logOf(person, id).matchAll(/^beat /gm)].length;
-  assert.equal((await person.finish(['kill', id, '--signal', 'USR1'])).code, 0);
+  signal(person, id, 'SIGUSR1');
   return await eventually(
     () => [...logOf(person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1],
     `run ${id} answering`,

@@ -1,5 +1,5 @@
 import { readFileSync } from 'node:fs';
-import { join } from 'node:path';
+import { join, resolve } from 'node:path';
 import { eventually, fetchText, nodeBinary, programPath, root } from '@forkpoint/testkit';
 import type { Person } from '@forkpoint/testkit';
 
@@ -53,7 +53,7 @@ export async function restoreAnywhere(
   image: string,
   options: { slot?: string; flags?: readonly string[]; args?: readonly string[] } = {},
 ): Promise<{ run: Started; port: number }> {
-  const slot = options.slot ?? (await slotOf(person, image));
+  const slot = options.slot ?? slotOf(person, image);
   const run = (await person.json([
     'restore',
     image,
@@ -67,8 +67,12 @@ export async function restoreAnywhere(
   return { run, port: Number(address.slice(address.lastIndexOf(':') + 1)) };
 }
 
-async function slotOf(person: Person, image: string): Promise<string> {
-  const manifest = (await person.json(['inspect', image])) as { slots: { id: string; kind: string }[] };
+/** What `forkpoint inspect` would say, without the start of a command. */
+function slotOf(person: Person, image: string): string {
+  const base = image.startsWith('.') ? person.scratch : join(person.home, 'images');
+  const manifest = parse<{ slots: { id: string; kind: string }[] }>(
+    readFileSync(resolve(base, image, 'manifest.json'), 'utf8'),
+  );
   const slot = manifest.slots.find(({ kind }) => kind === 'tcp');
   if (slot === undefined) throw new Error(`${image} has no listening socket`);
   return slot.id;

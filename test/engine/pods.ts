@@ -109,6 +109,30 @@ export function launcherOf(person: Person, id: string): number {
   return Number(record.launcherPid);
 }
 
+/**
+ * Sends a signal to a run's program as `forkpoint kill` does, without the start of a command: for tests in which it is only the way to
+ * have the program do something.
+ */
+export function signal(person: Person, id: string, name: NodeJS.Signals): void {
+  const record: unknown = JSON.parse(readFileSync(join(person.home, 'runs', id, 'run.json'), 'utf8'));
+  if (typeof record !== 'object' || record === null || !('pid' in record))
+    throw new Error(`run ${id} has no record`);
+  const program = childrenOf(launcherOf(person, id)).find((pid) => pidInPod(pid) === record.pid);
+  if (program === undefined) throw new Error(`the program of run ${id} has ended`);
+  process.kill(program, name);
+}
+
+/** Returns the pid that a process has in its own namespace. */
+function pidInPod(pid: number): number {
+  try {
+    const status = readFileSync(`/proc/${pid}/status`, 'latin1');
+    return Number(/^NSpid:.*\t(\d+)$/m.exec(status)?.[1]);
+  } catch {
+    // It has ended in between.
+    return Number.NaN;
+  }
+}
+
 /** Returns the log of a detached run. */
 export function logOf(person: Person, id: string): string {
   return readFileSync(join(person.home, 'runs', id, 'log'), 'utf8');
@@ -179,10 +203,10 @@ export function write(person: Person, name: string, text: string): string {
 /** Has a run of c/chain.c change some of its pages, unless `changes` is false, and say what it then holds. */
 export async function changeOf(person: Person, id: string, changes = true): Promise<string> {
   if (changes) {
-    await person.finish(['kill', id, '--signal', 'USR1']);
+    signal(person, id, 'SIGUSR1');
     await logged(person, id, /^dirty \d+$/m);
   }
-  await person.finish(['kill', id, '--signal', 'USR2']);
+  signal(person, id, 'SIGUSR2');
   return String((await logged(person, id, /^(right [0-9a-f]+|WRONG.*)$/m))[1]);
 }
 

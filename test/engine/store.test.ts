@@ -6,7 +6,7 @@ import { createPerson, eventually, fetchText, nodeBinary, programPath, root } fr
 import type { Person } from '@forkpoint/testkit';
 import { restoreAnywhere, startServer } from './helpers.ts';
 import { filesBelow } from './image-digest.ts';
-import { command, detach, digested, logged, logOf, revive } from './pods.ts';
+import { command, detach, digested, logged, logOf, revive, signal } from './pods.ts';
 
 /** An image as `ls --json` and `tree --json` tell it. */
 interface Shown {
@@ -33,7 +33,7 @@ const TICKS = 45;
 /** Asks a pulse program for a sign of life and returns the digest of its memory. */
 async function beat(person: Person, id: string): Promise<string> {
   const before = [...logOf(person, id).matchAll(/^beat /gm)].length;
-  assert.equal((await person.finish(['kill', id, '--signal', 'USR1'])).code, 0);
+  signal(person, id, 'SIGUSR1');
   return await eventually(
     () => [...logOf(person, id).matchAll(/^beat \d+ ([0-9a-f]+)$/gm)][before]?.[1],
     `run ${id} answering`,

@@ -67,7 +67,7 @@ describe('the codec of messages', () => {
       assert.deepEqual([...encodeMessage(schemaOf(schema.typeName), message)], [...bytes]);
       assert.deepEqual(plain(decodeMessage(schemaOf(schema.typeName), bytes)), byLibrary(schema, bytes));
     });
-    fc.assert(isSame, { numRuns: 1500 });
+    fc.assert(isSame, { numRuns: 500 });
   });
 
   it('reads a message that was changed as the library does, or refuses it', () => {
@@ -90,8 +90,8 @@ describe('the codec of messages', () => {
         assert.deepEqual(plain(decodeMessage(ours, bytes)), byLibrary(schema, bytes));
       },
     );
-    fc.assert(isSame, { numRuns: 1500 });
-    assert.ok(read > 100, `only ${read} were read`);
+    fc.assert(isSame, { numRuns: 500 });
+    assert.ok(read > 30, `only ${read} were read`);
   });
 
   it('reads lists that are packed, and groups that it does not know', () => {

@@ -1,6 +1,7 @@
 import { chownSync, lstatSync, mkdtempSync, readdirSync, readFileSync, rmSync, symlinkSync } from 'node:fs';
 import { tmpdir } from 'node:os';
 import { join } from 'node:path';
+import { keepDigests, lendDigests } from './known-digests.ts';
 import { nodeBinary, root } from './places.ts';
 import { eventually, Running } from './process.ts';
 import type { Finished, SpawnOptions } from './process.ts';
@@ -49,6 +50,7 @@ export function createPerson(
   const scratch = mkdtempSync(join(tmpdir(), 'fp-work-'));
   symlinkSync(engine, join(home, 'engine'));
   if (isRoot) for (const directory of [home, scratch]) chownSync(directory, uid, uid);
+  lendDigests(home, uid);
   const prefix = isRoot && uid !== 0 ? becoming(uid) : [];
   const env = environment(home, scratch, node);
   const start = (argv: readonly string[], options: SpawnOptions = {}): Running =>
@@ -80,6 +82,7 @@ export function createPerson(
     },
     leave: async () => {
       await endRuns(home);
+      keepDigests(home);
       for (const directory of [home, scratch])
         rmSync(directory, { recursive: true, force: true, maxRetries: 3 });
     },

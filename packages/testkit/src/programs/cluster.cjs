@@ -15,7 +15,7 @@ const draw = () => {
   console.log(`draws ${role} ${values.join(' ')}`);
 };
 draw();
-setInterval(draw, 10);
+setInterval(draw, 25);
 
 if (cluster.isPrimary) {
   let born = 0;

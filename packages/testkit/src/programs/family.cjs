@@ -32,7 +32,7 @@ function draw() {
   console.log(`draws ${role} ${values.join(' ')}`);
 }
 draw();
-setInterval(draw, 10);
+setInterval(draw, 25);
 
 async function own(dest) {
   try {
@@ -108,7 +108,7 @@ function child() {
     process.send({ id, answer });
   });
   process.on('disconnect', () => process.exit(0));
-  setInterval(() => process.send({ push: true }), 10);
+  setInterval(() => process.send({ push: true }), 50);
 }
 
 if (role === 'parent') parent();
