@@ -1,36 +1,36 @@
-import java.nio.file.Files;
-import java.nio.file.Path;
-import java.util.stream.IntStream;
-import java.util.stream.Stream;
-import javax.tools.ToolProvider;
+import org.crac.Context;
 import org.crac.Core;
+import org.crac.Resource;
 
-/** Gives the JVM seconds of methods to compile, is checkpointed at once, and tells how long a clone that only sleeps goes on with them. */
+/** Has a thread that looks like one with which HotSpot compiles, and is checkpointed; tells whether that thread was at work by then. */
 public class Compiling {
+  private static volatile boolean isDone;
+  private static volatile long sum;
+
   public static void main(String[] args) throws Exception {
-    for (int at = 0; at < 4; at++) {
-      Path source = Path.of("Made" + at + ".java");
-      String methods =
-          String.join("", IntStream.range(0, 400).mapToObj(i -> "int m" + i + "(int a) { return a * " + i + "; }").toList());
-      Files.writeString(source, "class Made" + at + " { " + methods + " }");
-      ToolProvider.getSystemJavaCompiler().run(null, null, null, source.toString());
-    }
+    long end = System.nanoTime() + Long.parseLong(args[0]) * 1_000_000;
+    Thread compiler = new Thread(() -> compile(end), "C2 CompilerThread7");
+    compiler.setDaemon(true);
+    compiler.start();
+    Core.getGlobalContext().register(TELLER);
     Core.checkpointRestore();
-    long before = ticks();
-    Thread.sleep(500);
-    System.out.println("ticks " + (ticks() - before));
   }
 
-  /** Processor time of the threads that compile, in ticks of 10 ms. */
-  static long ticks() throws Exception {
-    long sum = 0;
-    try (Stream<Path> threads = Files.list(Path.of("/proc/self/task"))) {
-      for (Path thread : threads.toList()) {
-        String stat = Files.readString(thread.resolve("stat"));
-        String[] fields = stat.substring(stat.lastIndexOf(')') + 2).split(" ");
-        if (stat.contains(" CompilerThre)")) sum += Long.parseLong(fields[11]) + Long.parseLong(fields[12]);
-      }
-    }
-    return sum;
+  private static void compile(long end) {
+    while (System.nanoTime() < end) sum++;
+    isDone = true;
+    // As the JVM's own, which live on.
+    java.util.concurrent.locks.LockSupport.park();
   }
+
+  private static final Resource TELLER =
+      new Resource() {
+        @Override
+        public void beforeCheckpoint(Context<? extends Resource> context) {
+          System.out.println(isDone ? "after it" : "while it compiles");
+        }
+
+        @Override
+        public void afterRestore(Context<? extends Resource> context) {}
+      };
 }
