@@ -75,16 +75,16 @@ describe('forkpoint fork', () => {
     await logged(person, parent, /^up$/m);
     const [child] = (await person.json(['fork', 'using', '-d'])) as Child[];
     const used = Number((await logged(person, child?.id ?? '', /^used (\d+)$/m))[1]);
+    const run = (await living(person)).find((one) => one.id === child?.id);
+    const wanted = used - USING_FREED;
+    const resident = (): number =>
+      Number(/^VmRSS:\s+(\d+) kB$/m.exec(readFileSync(`/proc/${run?.hostPid}/status`, 'utf8'))?.[1]) * 1024;
     await eventually(
-      async () => {
-        const run = (await living(person)).find((one) => one.id === child?.id);
-        const status = readFileSync(`/proc/${run?.hostPid}/status`, 'utf8');
-        const now = Number(/^VmRSS:\s+(\d+) kB$/m.exec(status)?.[1]) * 1024;
-        return used - now > USING_FREED ? true : undefined;
-      },
-      `the child to have less than ${used - USING_FREED} bytes`,
+      () => (resident() < wanted ? true : undefined),
+      `the child to have less than ${wanted} bytes`,
+      60_000,
     );
-    for (const run of [parent, child?.id ?? '']) await person.finish(['kill', run, '--signal', 'KILL']);
+    for (const one of [parent, child?.id ?? '']) await person.finish(['kill', one, '--signal', 'KILL']);
   });
 
   test('starts children of a run in the background, which share its port', async () => {
