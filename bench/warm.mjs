@@ -11,7 +11,7 @@ import { interleave, pairs, shown, summary, table } from './driver.mjs';
 const root = fileURLToPath(new URL('..', import.meta.url)).replace(/\/$/, '');
 const SIZES = {
   smoke: { files: 5, rounds: 1, runs: 2 },
-  quick: { files: 50, rounds: 7, runs: 8 },
+  quick: { files: 50, rounds: 7, runs: 12 },
   full: { files: 50, rounds: 15, runs: 12 },
 };
 const LINES = { eslint: ['src'], prettier: ['--check', 'src'] };

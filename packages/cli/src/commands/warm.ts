@@ -42,7 +42,7 @@ interface Warmed extends Partial<Made> {
   readonly reason?: string;
 }
 
-const RUNS = 8;
+const RUNS = 12;
 /** Streams that are no terminals, as in scripts and pipelines, and those of a person at a terminal. */
 const VARIANTS = ['000', '111'];
 

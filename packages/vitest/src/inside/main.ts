@@ -6,6 +6,7 @@ import { Line } from '../line.ts';
 import { toInside } from '../messages.ts';
 import type { FromInside, ImportId, Preloaded, ToInside } from '../messages.ts';
 import { Loads, preload } from './imports.ts';
+import { leavePlaceForUndici, rehearseNetwork, usesNetwork } from './network.ts';
 import { Rehearsal } from './rehearsal.ts';
 import { setStage } from './stage.ts';
 import type { StageConfig } from './stage.ts';
@@ -187,6 +188,7 @@ class Inside {
     const preloaded = await preload(this.#loads, { imports, forced, hasGlobals, importOne });
     this.#rehearsed?.evaluatedModules.clear();
     this.#rehearsed?.moduleExecutionInfo.clear();
+    if (rehearses && preloaded.unfit.length === 0 && usesNetwork()) await rehearseNetwork();
     return preloaded;
   }
 
@@ -218,6 +220,7 @@ async function main(): Promise<void> {
   const [socket = '', token = '', dist = ''] = process.argv.splice(2);
   // Beside this bundle in `dist`.
   const library = require(join(__dirname, 'index.cjs')) as Library;
+  leavePlaceForUndici();
   const loads = new Loads();
   const vitest = (await import(pathToFileURL(join(dist, 'worker.js')).href)) as VitestWorker;
   await new Inside(library, vitest, loads).start(socket, token);

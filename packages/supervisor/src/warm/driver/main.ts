@@ -43,8 +43,11 @@ export interface Report {
 
 /** Looking at this path ends the record of paths (launcher/shim/record.c). */
 const RECORD_ENDS = '/.forkpoint-record-ends';
-/** The image shall hold little garbage, and code that is warm. */
-const RUNS_AFTER_COLLECTION = 2;
+/**
+ * The image shall hold little garbage, so that no clone comes to a full collection, and code that is warm: after one it takes several
+ * runs until as much is compiled as before (bench/NOTES.md).
+ */
+const RUNS_AFTER_COLLECTION = 8;
 /** Thrown by the `process.exit` of a warm-up run, and swallowed here. */
 const EXITED = Symbol('the warm-up run has called process.exit');
 
@@ -83,7 +86,7 @@ class Driver {
     for (const [index, directory] of directories.entries()) {
       // Never after the last runs: with the objects of earlier runs go the types that compiled code was made for, and the code
       // with them. The first run after a collection takes twice as long as the one before.
-      if (index === directories.length - RUNS_AFTER_COLLECTION) collectGarbage();
+      if (index === Math.max(1, directories.length - RUNS_AFTER_COLLECTION)) collectGarbage();
       const began = process.cpuUsage();
       exitCodes.push(await this.#once(directory));
       runMs.push(Math.round(process.cpuUsage(began).user / 1000));
