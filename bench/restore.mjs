@@ -27,7 +27,7 @@ const METER = 'TIMEFORMAT="cpu %3U %3S"; time "$@"; read -r stat < /proc/self/st
 
 /** Rounds and warm-up requests by size. */
 const SIZES = {
-  smoke: { rounds: 2, cpuRounds: 1, warm: 300 },
+  smoke: { rounds: 1, cpuRounds: 1, warm: 100 },
   quick: { rounds: 7, cpuRounds: 3, warm: 3000 },
   full: { rounds: 15, cpuRounds: 7, warm: 3000 },
 };

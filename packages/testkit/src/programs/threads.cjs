@@ -65,7 +65,7 @@ function inWorker() {
     },
     nest() {
       draw();
-      setInterval(draw, 10);
+      setInterval(draw, 25);
       const inner = new Thread(source, {
         eval: true,
         workerData: { shared: memory, kind: 'nested', index, source },
