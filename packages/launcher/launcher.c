@@ -160,8 +160,13 @@ static void make_namespaces(struct run *run) {
   const struct record *owner = run->plan != NULL && run->image != NULL ? plan_find(run->plan, "owner") : NULL;
   int has_owner = owner != NULL && owner->count == 2;
   const char *ids[2] = {has_owner ? owner->field[0] : NULL, has_owner ? owner->field[1] : NULL};
-  if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWTIME) != 0)
+  if (unshare(CLONE_NEWUSER | CLONE_NEWPID | CLONE_NEWUTS | CLONE_NEWTIME) != 0) {
+    int error = errno;
+    // Of a run that never was nothing stays.
+    if (run->image == NULL) remove_tree(run->dir);
+    errno = error;
     bail(EXIT_OURS, "cannot make namespaces; run `forkpoint doctor` to see what this machine lacks:");
+  }
   put("/proc/self/setgroups", "deny");
   run->uid = uid;
   if (put("/proc/self/uid_map", "%u %u 1", ids[0] != NULL ? (uid_t)atol(ids[0]) : uid, uid) != 0 ||

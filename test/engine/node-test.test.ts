@@ -4,7 +4,7 @@ import { join, resolve } from 'node:path';
 import { after, before, describe, test } from 'node:test';
 import { createPerson, eventually, nodeBinary, programPath } from '@forkpoint/testkit';
 import type { Finished, Person } from '@forkpoint/testkit';
-import { living } from './pods.ts';
+import { command, living } from './pods.ts';
 
 const STALL = `const test = require('node:test');
 test('stalls', async () => {
@@ -125,6 +125,22 @@ describe('forkpoint test', () => {
     }
   });
 
+  test('is node --test where user namespaces are forbidden, and says so in one line', async () => {
+    const cwd = projectAt('forbidden');
+    const file = 'test/poisoned.test.cjs';
+    // Within a namespace of its own a process may forbid itself further ones (user_namespaces(7)).
+    const forbid = 'echo 0 > /proc/sys/user/max_user_namespaces && exec "$@"';
+    const words = ['unshare', '--user', '--map-root-user', 'sh', '-c', forbid, 'sh'];
+    const wanted = await ordinary([file], { cwd });
+    const run = await person
+      .start([...words, command, 'test', '--', file], { cwd, timeoutMs: 120_000, env: OUTSIDE })
+      .end();
+    const [line = '', ...rest] = run.stderr.split('\n');
+    assert.match(line, /^forkpoint: each test file runs in a process of its own, because .*namespaces/);
+    assert.deepEqual(comparable({ ...run, stderr: rest.join('\n') }), comparable(wanted));
+    assert.deepEqual(readdirSync(join(person.home, 'runs')), []);
+  });
+
   test('a package that says something else is in no mold that is used afterwards', async () => {
     const cwd = projectAt('changing');
     const path = join(cwd, 'test/says.test.cjs');
@@ -147,10 +163,8 @@ describe('forkpoint test', () => {
       cwd,
       env: OUTSIDE,
     });
-    await eventually(
-      async () => ((await living(person)).length === 1 ? true : undefined),
-      'the start of a fork',
-    );
+    await running.output(/stalled/, 60_000);
+    assert.equal((await living(person)).length, 1);
     await running.stop('SIGINT');
     // The end of the run, and of what it has on the disk.
     const runs = join(person.home, 'runs');
