@@ -93,7 +93,9 @@ async function outside({ person, client, place }: Stage): Promise<void> {
   await logged(person, run.id, /^up$/m, 60_000);
   const taken = await person.finish(['checkpoint', run.id, place('outside'), '--stop'], LIMIT);
   assert.equal(taken.code, 0, taken.stderr);
-  assert.equal(logOf(person, run.id), lines('up', 'before a'));
+  // A newer JVM than JRuby knows of warns first of what JRuby does.
+  const said = logOf(person, run.id).replace(/^(WARNING: .*\n)+\n?/, '');
+  assert.equal(said, lines('up', 'before a'));
   const restored = await person.finish(['restore', place('outside'), '--', 'end'], LIMIT);
   assert.deepEqual([restored.code, restored.stdout], [0, lines('after a', 'end')], restored.stderr);
 }
