@@ -1,6 +1,6 @@
 import { spawn } from 'node:child_process';
 import type { ChildProcess } from 'node:child_process';
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { rmSync } from 'node:fs';
 import { mkdir, readFile, rename, rm, writeFile } from 'node:fs/promises';
 import { dirname, join } from 'node:path';
 import type { CloneMaker } from '@forkpoint/supervisor/host';
@@ -8,6 +8,7 @@ import type { Hub } from './hub.ts';
 import type { Line } from './line.ts';
 import { fromInside } from './messages.ts';
 import type { ImportId, Preloaded, ToInside, Unfit } from './messages.ts';
+import { removeRunCalled } from './run-left.ts';
 import { changedOf, stampsOf } from './stamps.ts';
 import type { Stamp } from './stamps.ts';
 
@@ -156,7 +157,7 @@ class Making {
     const atExit = (): void => {
       this.#kill();
       rmSync(dirname(this.#image), { recursive: true, force: true });
-      this.#removeRun();
+      removeRunCalled(this.#maker.places.runs, this.#name);
     };
     const { over } = this.#order;
     const onOver = (): void => this.#fail('Vitest is about to end');
@@ -182,7 +183,7 @@ class Making {
     const timer = setTimeout(() => this.#kill(), this.#line === undefined ? 0 : END_MS);
     await this.#closed;
     clearTimeout(timer);
-    this.#removeRun();
+    removeRunCalled(this.#maker.places.runs, this.#name);
   }
 
   #kill(): void {
@@ -190,17 +191,6 @@ class Making {
       if (this.#child.pid !== undefined) process.kill(-this.#child.pid, 'SIGKILL');
     } catch {
       // It has ended.
-    }
-  }
-
-  /** Removes the run's directory. Synchronous, since the process may be about to end. */
-  #removeRun(): void {
-    const { runs } = this.#maker.places;
-    for (const id of namesIn(runs)) {
-      const directory = join(runs, id);
-      // The plan is there before the launcher has noted anything.
-      const isOurs = ['run.json', 'run.plan'].some((name) => hasText(join(directory, name), this.#name));
-      if (isOurs) rmSync(directory, { recursive: true, force: true });
     }
   }
 
@@ -259,22 +249,6 @@ class Making {
 
   #send(message: ToInside): void {
     this.#line?.send(message);
-  }
-}
-
-function namesIn(directory: string): string[] {
-  try {
-    return readdirSync(directory);
-  } catch {
-    return [];
-  }
-}
-
-function hasText(path: string, text: string): boolean {
-  try {
-    return readFileSync(path, 'latin1').includes(text);
-  } catch {
-    return false;
   }
 }
 

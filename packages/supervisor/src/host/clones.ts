@@ -140,7 +140,8 @@ export function ownPorts(slots: readonly ManifestSlot[]): Record<string, string>
 /** Removes what is left of a clone that did not come to live, or whose launcher was killed. */
 export async function removeClone(places: Places, id: string): Promise<void> {
   for (const directory of [draftOf(places, id), join(places.runs, id)])
-    await rm(directory, { recursive: true, force: true });
+    // The launcher may be removing it as well.
+    await rm(directory, { recursive: true, force: true, maxRetries: 10, retryDelay: 10 });
 }
 
 /** Where the plan lies until its launcher takes it over. */

@@ -14,6 +14,7 @@ import {
 import { join, resolve } from 'node:path';
 import { placesAt } from '@forkpoint/store';
 import type { Places } from '@forkpoint/store';
+import { removeRunCalled } from '../run-left.ts';
 import { choose, decodeLearned, encodeLearned, NOTHING, withFile, withUnfit } from '../learned.ts';
 import type { Learned } from '../learned.ts';
 import type { ImportId } from '../messages.ts';
@@ -155,17 +156,8 @@ export class Forks {
       return result;
     } finally {
       rmSync(draft, { recursive: true, force: true });
-      removeRun(this.#places.runs, name);
+      removeRunCalled(this.#places.runs, name);
     }
-  }
-}
-
-/** Removes what is left of the run of a mold, which nobody looks for. */
-function removeRun(runs: string, name: string): void {
-  for (const id of existsSync(runs) ? readdirSync(runs) : []) {
-    // The plan is there before the launcher has noted anything.
-    const isOurs = ['run.json', 'run.plan'].some((file) => readText(join(runs, id, file)).includes(name));
-    if (isOurs) rmSync(join(runs, id), { recursive: true, force: true });
   }
 }
 

@@ -1,0 +1,42 @@
+import assert from 'node:assert/strict';
+import { mkdirSync, mkdtempSync, readdirSync, rmSync, writeFileSync } from 'node:fs';
+import { tmpdir } from 'node:os';
+import { join } from 'node:path';
+import test from 'node:test';
+import { Worker } from 'node:worker_threads';
+import { removeRunCalled } from '../src/run-left.ts';
+
+test('the run of a mold is removed while its launcher removes parts of it, and no other run is', async () => {
+  const runs = mkdtempSync(join(tmpdir(), 'fp-runs-'));
+  try {
+    const make = (id: string, name: string): string => {
+      const directory = join(runs, id);
+      mkdirSync(join(directory, 'ctl/members'), { recursive: true });
+      writeFileSync(join(directory, 'run.json'), JSON.stringify({ name }));
+      return directory;
+    };
+    make('other', 'vitest-2');
+    // Somebody who adds and removes files, as long as there is a place for them.
+    const code = `
+      const { mkdirSync, rmSync, writeFileSync, existsSync } = require('node:fs');
+      const { parentPort, workerData } = require('node:worker_threads');
+      parentPort.postMessage('at work');
+      for (let at = 0; at < 400 && existsSync(workerData); at++) {
+        try {
+          writeFileSync(workerData + '/ctl/members/' + at, '');
+          rmSync(workerData + '/ctl/members/' + (at - 5), { force: true });
+        } catch {}
+      }`;
+    for (let round = 0; round < 5; round++) {
+      const directory = make('mine', 'vitest-1');
+      const worker = new Worker(code, { eval: true, workerData: directory });
+      await new Promise((resolve) => worker.once('message', resolve));
+      removeRunCalled(runs, 'vitest-1');
+      await worker.terminate();
+      assert.deepEqual(readdirSync(runs), ['other']);
+    }
+    removeRunCalled(join(runs, 'nowhere'), 'vitest-1');
+  } finally {
+    rmSync(runs, { recursive: true, force: true });
+  }
+});
