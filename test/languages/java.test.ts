@@ -15,7 +15,7 @@ describe('a program compiled against org.crac, on a stock JDK', () => {
   before(() => {
     person = createPerson();
     const sources = ['CracApp', 'Compiling'].map((name) => programPath(`languages/${name}.java`));
-    classPath = `${compileJava('crac', sources, [orgCrac])}:${orgCrac}`;
+    classPath = `${compileJava('crac-java', sources, [orgCrac])}:${orgCrac}`;
   });
   after(async () => await person.leave());
 
