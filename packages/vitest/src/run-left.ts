@@ -1,4 +1,4 @@
-import { readdirSync, readFileSync, rmSync } from 'node:fs';
+import { existsSync, readdirSync, readFileSync, rmSync } from 'node:fs';
 import { join } from 'node:path';
 
 /** How often the removal of a directory is tried, and how long after the last time, in milliseconds. */
@@ -18,15 +18,19 @@ export function removeRunCalled(runs: string, name: string): void {
   }
 }
 
-/** The launcher outlives the command while an image is being checked, and removes its own part of the directory when it leaves. */
+/**
+ * The launcher outlives the command while an image is being checked, and removes its own part of the directory when it leaves. What is
+ * gone before rmSync comes to it ends rmSync with an error or, with `force` on Node.js 24, without one and with the rest still there.
+ */
 function remove(directory: string): void {
   for (let left = TRIES; left > 0; left--) {
     try {
       rmSync(directory, { recursive: true, force: true });
-      return;
     } catch {
-      Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, AGAIN_MS);
+      // Tried again, unless it is gone by now.
     }
+    if (!existsSync(directory)) return;
+    Atomics.wait(new Int32Array(new SharedArrayBuffer(4)), 0, 0, AGAIN_MS);
   }
 }
 

@@ -16,16 +16,19 @@ test('the run of a mold is removed while its launcher removes parts of it, and n
       return directory;
     };
     make('other', 'vitest-2');
-    // Somebody who adds files, fewer than there are tries: each try that fails needs one.
+    // As a launcher that leaves: it makes files and removes a tree of them, in fewer steps than there are tries. A try that fails needs one.
     const code = `
-      const { writeFileSync, existsSync } = require('node:fs');
+      const { rmSync, writeFileSync } = require('node:fs');
       const { parentPort, workerData } = require('node:worker_threads');
       parentPort.postMessage('at work');
-      for (let at = 0; at < 15 && existsSync(workerData); at++) {
+      for (let at = 0; at < 14; at++) {
         try {
           writeFileSync(workerData + '/ctl/members/' + at, '');
-        } catch {}
-      }`;
+        } catch {
+          // The directory is gone.
+        }
+      }
+      rmSync(workerData + '/ctl', { recursive: true, force: true });`;
     for (let round = 0; round < 5; round++) {
       const directory = make('mine', 'vitest-1');
       const worker = new Worker(code, { eval: true, workerData: directory });
